@@ -1,0 +1,259 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
+)
+
+// leftoverAge is how old an unfinished write must be to be taken for dead: no
+// Put lasts a day, and who writes slowly keeps touching the file.
+const leftoverAge = 24 * time.Hour
+
+// Put implements store.Store.
+func (d *Dir) Put(ctx context.Context, name string, data []byte) error {
+	if err := store.ValidName(name); err != nil {
+		return fmt.Errorf("put into %s: %w", d.root, err)
+	}
+	err := d.put(ctx, name, data)
+	if fault.KindOf(err) == fault.NotDir {
+		err = fmt.Errorf("a part of the name is an object: %w: %w", fault.Invalid, err)
+	}
+	if err != nil {
+		return fmt.Errorf("put %s into %s: %w", name, d.root, writeKind(err))
+	}
+	return nil
+}
+
+func (d *Dir) put(ctx context.Context, name string, data []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Pages of live sets are put again and again under the hash of their
+	// bytes: looking first spares writing them.
+	if _, err := os.Lstat(d.path(name)); err == nil {
+		return d.confirm(name, data)
+	}
+	folder := folderOf(name)
+	if err := d.makeFolder(folder); err != nil {
+		return err
+	}
+	tmp, err := d.writeTmp(data)
+	if err != nil {
+		return err
+	}
+	err = giveName(tmp, d.path(name))
+	if errors.Is(err, iofs.ErrExist) {
+		return d.confirm(name, data)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(d.path(folder))
+}
+
+// giveName moves the file to its final name unless that is taken, which is
+// iofs.ErrExist. tmp is gone in any case.
+func giveName(tmp, final string) error {
+	err := os.Link(tmp, final)
+	if rmErr := os.Remove(tmp); err == nil {
+		err = rmErr
+	}
+	return err
+}
+
+// confirm answers for a name that is taken: nil, once it is durable, if it has
+// the same bytes. Its content was synced before it got its name; the folders
+// may not have been, by whoever put it.
+func (d *Dir) confirm(name string, data []byte) error {
+	same, err := sameContent(d.path(name), data)
+	if err != nil {
+		return err
+	}
+	if !same {
+		return fmt.Errorf("%w with other bytes", fault.Exist)
+	}
+	if err := d.makeFolder(folderOf(name)); err != nil {
+		return err
+	}
+	return syncDir(d.path(folderOf(name)))
+}
+
+// sameContent compares a file with data.
+func sameContent(path string, data []byte) (bool, error) {
+	file, size, err := openObject(path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return false, fmt.Errorf("the name is taken by what is no file: %w", fault.Invalid)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	if size != int64(len(data)) {
+		return false, nil
+	}
+	buf := make([]byte, min(len(data), 1<<20))
+	for len(data) > 0 {
+		n, err := io.ReadFull(file, buf[:min(len(buf), len(data))])
+		if err != nil {
+			return false, err
+		}
+		if !bytes.Equal(buf[:n], data[:n]) {
+			return false, nil
+		}
+		data = data[n:]
+	}
+	return true, nil
+}
+
+// writeTmp writes and syncs data as a file of its own in tmp/ and returns its
+// path; after an error no file is left, if that can be helped.
+func (d *Dir) writeTmp(data []byte) (string, error) {
+	file, err := d.createTmp()
+	if errors.Is(err, iofs.ErrNotExist) {
+		if err := d.mkdir(store.Scratch); err != nil {
+			return "", err
+		}
+		file, err = d.createTmp()
+	}
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		os.Remove(file.Name())
+		return "", err
+	}
+	return file.Name(), nil
+}
+
+func (d *Dir) createTmp() (*os.File, error) {
+	tmp := filepath.Join(d.root, store.Scratch, rand.Text())
+	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, d.fileMode)
+	if err != nil {
+		return nil, err
+	}
+	if d.fileMode&0o060 != 0 { // the umask takes away what the group was given
+		if err := file.Chmod(d.fileMode); err != nil {
+			file.Close()
+			os.Remove(tmp)
+			return nil, err
+		}
+	}
+	return file, nil
+}
+
+// folderOf returns the folder of a name, "" for the root.
+func folderOf(name string) string {
+	if folder := path.Dir(name); folder != "." {
+		return folder
+	}
+	return ""
+}
+
+// makeFolder makes the folder and those above it, and returns once they
+// survive a power cut: also those that others have made, since they may not
+// have come to syncing them.
+func (d *Dir) makeFolder(folder string) error {
+	d.made.Lock()
+	defer d.made.Unlock()
+	return d.makeFolderLocked(folder)
+}
+
+func (d *Dir) makeFolderLocked(folder string) error {
+	if d.durable[folder] {
+		return nil
+	}
+	above := folderOf(folder)
+	if err := d.makeFolderLocked(above); err != nil {
+		return err
+	}
+	if err := d.mkdir(folder); err != nil {
+		return err
+	}
+	// One sync confirms all the folders that are there now: with 256 folders
+	// of packs that is one instead of 256.
+	var found []string
+	if !d.swept[above] {
+		entries, err := os.ReadDir(d.path(above))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				found = append(found, path.Join(above, e.Name()))
+			}
+		}
+	}
+	if err := syncDir(d.path(above)); err != nil {
+		return err
+	}
+	for _, f := range found {
+		d.durable[f] = true
+	}
+	d.swept[above], d.durable[folder] = true, true
+	return nil
+}
+
+// mkdir makes one folder if it is not there.
+func (d *Dir) mkdir(folder string) error {
+	err := os.Mkdir(d.path(folder), d.dirMode)
+	if errors.Is(err, iofs.ErrExist) {
+		return nil
+	}
+	if err == nil && d.dirMode&0o070 != 0 {
+		err = os.Chmod(d.path(folder), d.dirMode)
+	}
+	return err
+}
+
+// removeLeftovers removes what was not finished a day ago. Best effort: a
+// folder that cannot be written is only read.
+func (d *Dir) removeLeftovers(now time.Time) {
+	entries, err := os.ReadDir(filepath.Join(d.root, store.Scratch))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || now.Sub(info.ModTime()) < leftoverAge {
+			continue
+		}
+		if os.Remove(filepath.Join(d.root, store.Scratch, e.Name())) != nil {
+			return
+		}
+	}
+}
+
+// syncDir makes the names in a folder durable. Some file systems, and Windows,
+// know no such thing and say so; their renames are as durable as they get.
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = f.Sync()
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.Unsupported, fault.Denied:
+		return nil
+	}
+	return err
+}
