@@ -92,13 +92,13 @@ func Read(r io.Reader, name string) ([]Pattern, error) {
 			continue
 		}
 		if len(list) == maxPatterns {
-			return nil, fmt.Errorf("read patterns %s: more than %d: %w", name, maxPatterns, fault.TooLarge)
+			return nil, fmt.Errorf("read patterns %s: more than %d: %w", name, maxPatterns, fault.Invalid)
 		}
 		list = append(list, Pattern{Text: line, Origin: fmt.Sprintf("%s:%d", name, n)})
 	}
 	err := lines.Err()
 	if errors.Is(err, bufio.ErrTooLong) {
-		err = fmt.Errorf("a line of more than %d bytes: %w", maxPattern, fault.TooLarge)
+		err = fmt.Errorf("a line of more than %d bytes: %w", maxPattern, fault.Invalid)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read patterns %s: %w", name, err)
@@ -154,7 +154,7 @@ type decision struct {
 // written with slashes. A pattern that can never match is fault.Invalid.
 func Compile(roots []string, patterns []Pattern) (*Matcher, error) {
 	if len(patterns) > maxPatterns {
-		return nil, fmt.Errorf("compile exclude patterns: more than %d: %w", maxPatterns, fault.TooLarge)
+		return nil, fmt.Errorf("compile exclude patterns: more than %d: %w", maxPatterns, fault.Invalid)
 	}
 	m := &Matcher{names: map[string]decision{}, paths: map[string]decision{}}
 	for _, root := range roots {

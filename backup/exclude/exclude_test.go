@@ -100,7 +100,7 @@ func TestNothingExcludesNothing(t *testing.T) {
 func TestImpossiblePatternsAreErrors(t *testing.T) {
 	for _, text := range []string{"", "!", "/", "!/", "//", "[a", "[", "[]", "a[!]", `a\`, "[[:nope:]]", "[a-", "a\x00b", strings.Repeat("x", maxPattern+1)} {
 		_, err := Compile([]string{"/r"}, []Pattern{{Text: text, Origin: "list:7"}})
-		if k := fault.KindOf(err); err == nil || k != fault.Invalid && k != fault.TooLarge {
+		if k := fault.KindOf(err); err == nil || k != fault.Invalid {
 			t.Errorf("pattern %.20q: error %v", text, err)
 		} else if !strings.Contains(err.Error(), "list:7") {
 			t.Errorf("error %q does not say where the pattern stands", err)
@@ -122,7 +122,7 @@ func TestRead(t *testing.T) {
 	if _, err := Read(iotest.ErrReader(broken), "list"); !errors.Is(err, broken) {
 		t.Errorf("a failing file gives %v", err)
 	}
-	if _, err := Read(strings.NewReader(strings.Repeat("x", 1<<20)), "list"); !errors.Is(err, fault.TooLarge) {
+	if _, err := Read(strings.NewReader(strings.Repeat("x", 1<<20)), "list"); !errors.Is(err, fault.Invalid) {
 		t.Errorf("an endless line gives %v", err)
 	}
 }

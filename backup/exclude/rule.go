@@ -30,7 +30,7 @@ type rule struct {
 func parse(text string, roots []string) (rule, error) {
 	var r rule
 	if len(text) > maxPattern {
-		return r, fmt.Errorf("longer than %d bytes: %w", maxPattern, fault.TooLarge)
+		return r, fmt.Errorf("longer than %d bytes: %w", maxPattern, fault.Invalid)
 	}
 	if strings.IndexByte(text, 0) >= 0 {
 		return r, fmt.Errorf("holds a zero byte: %w", fault.Invalid)

@@ -1,0 +1,190 @@
+// Package config reads Tidemark's configuration: one TOML file.
+//
+// It is read strictly. A key that is not known is an error, with its line and
+// the known key that looks most like it: a misspelt "exlude" must not mean a
+// backup of what somebody wanted left out. Paths are absolute (or begin with
+// "~/"), since nobody knows in which folder a timer starts a backup.
+//
+// There is no key for a passphrase itself, on purpose: configurations are
+// copied, shown and checked in.
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+)
+
+// maxSize bounds the file, in bytes.
+const maxSize = 1 << 20
+
+// Config is the content of a configuration file. The zero Config says
+// nothing.
+type Config struct {
+	Repository        string `toml:"repository"`         // address: a folder, or a URL
+	PassphraseFile    string `toml:"passphrase_file"`    // absolute
+	PassphraseCommand string `toml:"passphrase_command"` // words as a shell would split them
+	CacheDir          string `toml:"cache_dir"`          // absolute
+	Backup            Backup `toml:"backup"`
+}
+
+// Backup is what "tidemark backup" does where its flags say nothing else.
+type Backup struct {
+	Paths         []string `toml:"paths"`         // absolute
+	Exclude       []string `toml:"exclude"`       // patterns, see package exclude
+	ExcludeFiles  []string `toml:"exclude_files"` // absolute; files of patterns
+	ExcludeCaches bool     `toml:"exclude_caches"`
+	OneFileSystem bool     `toml:"one_file_system"`
+	Tags          []string `toml:"tags"`
+}
+
+//go:embed example.toml
+var example string
+
+// Example returns a configuration in which every key stands with its
+// explanation, all of them commented out.
+func Example() string { return example }
+
+// DefaultPath returns where the configuration lies if nobody says: in
+// /etc/tidemark for root (uid 0), in the user's configuration folder for
+// everybody else. It returns "" for a user who has no such folder.
+func DefaultPath(uid int, getenv func(string) string) string {
+	if uid == 0 {
+		return "/etc/tidemark/config.toml"
+	}
+	dir := getenv("XDG_CONFIG_HOME")
+	if !filepath.IsAbs(dir) {
+		var err error
+		if dir, err = os.UserConfigDir(); err != nil {
+			return ""
+		}
+	}
+	return filepath.Join(dir, "tidemark", "config.toml")
+}
+
+// Load reads the file at path. A file that is not there is fault.NotExist;
+// whatever is wrong in it is fault.Invalid and names file and line.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	home, _ := os.UserHomeDir() // without one, "~/" stays and is refused as not absolute
+	return Parse(data, path, home)
+}
+
+// LoadDefault is Load, but a file that is not there is an empty
+// configuration; so is an empty path.
+func LoadDefault(path string) (Config, error) {
+	if path == "" {
+		return Config{}, nil
+	}
+	c, err := Load(path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return Config{}, nil
+	}
+	return c, err
+}
+
+// Parse reads a configuration. The name is used in messages only; home stands
+// for "~" and may be empty.
+func Parse(data []byte, name, home string) (Config, error) {
+	var c Config
+	fail := func(line int, format string, args ...any) (Config, error) {
+		where := name
+		if line > 0 {
+			where = fmt.Sprintf("%s, line %d", name, line)
+		}
+		return Config{}, fmt.Errorf("read configuration %s: %s: %w", where, fmt.Sprintf(format, args...), fault.Invalid)
+	}
+	if len(data) > maxSize {
+		return fail(0, "larger than %d bytes", maxSize)
+	}
+	md, err := toml.Decode(string(data), &c)
+	if parse, ok := errors.AsType[toml.ParseError](err); ok {
+		return fail(parse.Position.Line, "%s", parse.Message)
+	}
+	if err != nil {
+		return fail(0, "%s", strings.TrimPrefix(err.Error(), "toml: "))
+	}
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		key := unknown[0]
+		return fail(lineOf(data, key), "unknown key %q%s", key.String(), advice(key))
+	}
+	if key, err := c.resolve(home); err != nil {
+		return fail(lineOf(data, key), "%s: %v", key, err)
+	}
+	return c, nil
+}
+
+// resolve checks what the types do not, and puts home in place of "~". On an
+// error it names the key.
+func (c *Config) resolve(home string) (toml.Key, error) {
+	if c.PassphraseFile != "" && c.PassphraseCommand != "" {
+		return toml.Key{"passphrase_command"}, errors.New("there is a passphrase_file already; keep one of them")
+	}
+	if !hasScheme(c.Repository) {
+		if err := absolute(&c.Repository, home); err != nil {
+			return toml.Key{"repository"}, err
+		}
+	}
+	for _, p := range []struct {
+		key  toml.Key
+		path *string
+	}{
+		{toml.Key{"passphrase_file"}, &c.PassphraseFile},
+		{toml.Key{"cache_dir"}, &c.CacheDir},
+	} {
+		if err := absolute(p.path, home); err != nil {
+			return p.key, err
+		}
+	}
+	for _, l := range []struct {
+		key  toml.Key
+		list []string
+	}{
+		{toml.Key{"backup", "paths"}, c.Backup.Paths},
+		{toml.Key{"backup", "exclude_files"}, c.Backup.ExcludeFiles},
+	} {
+		for i := range l.list {
+			if l.list[i] == "" {
+				return l.key, errors.New("an empty path")
+			}
+			if err := absolute(&l.list[i], home); err != nil {
+				return l.key, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// absolute expands "~/" and refuses a relative path. Empty means not given.
+func absolute(path *string, home string) error {
+	if rest, ok := strings.CutPrefix(*path, "~/"); ok && home != "" {
+		*path = filepath.Join(home, rest)
+	}
+	if *path != "" && !filepath.IsAbs(*path) {
+		return fmt.Errorf("%q is not an absolute path", *path)
+	}
+	return nil
+}
+
+// scheme is what tells an address from a path; one letter is a drive.
+var scheme = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]+:`)
+
+func hasScheme(address string) bool { return scheme.MatchString(address) }
