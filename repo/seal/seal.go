@@ -42,17 +42,52 @@ type Keys struct {
 	Seal, IndexSeal, IndexNonce, PointMAC, RepMAC Key
 }
 
+// labelled names each key by its label in HKDF, in the order in which they
+// are marshalled.
+func (k *Keys) labelled() []struct {
+	label string
+	key   *Key
+} {
+	return []struct {
+		label string
+		key   *Key
+	}{
+		{"chunk id", &k.ChunkID}, {"page id", &k.PageID}, {"gear", &k.Gear}, {"table", &k.Table},
+		{"seal", &k.Seal}, {"index seal", &k.IndexSeal}, {"index nonce", &k.IndexNonce},
+		{"point mac", &k.PointMAC}, {"repository mac", &k.RepMAC},
+	}
+}
+
 // Derive makes the keys of a repository from its root secret.
 func Derive(root Key, id RepositoryID) *Keys {
 	k := &Keys{Repository: id}
-	for label, to := range map[string]*Key{
-		"chunk id": &k.ChunkID, "page id": &k.PageID, "gear": &k.Gear, "table": &k.Table,
-		"seal": &k.Seal, "index seal": &k.IndexSeal, "index nonce": &k.IndexNonce,
-		"point mac": &k.PointMAC, "repository mac": &k.RepMAC,
-	} {
-		copy(to[:], expand(root[:], id[:], "tidemark v1 "+label, len(to)))
+	for _, l := range k.labelled() {
+		copy(l.key[:], expand(root[:], id[:], "tidemark v1 "+l.label, len(l.key)))
 	}
 	return k
+}
+
+// Marshal returns the keys as a server keeps them: the repository's ID and
+// nine keys.
+func (k *Keys) Marshal() []byte {
+	b := append([]byte(nil), k.Repository[:]...)
+	for _, l := range k.labelled() {
+		b = append(b, l.key[:]...)
+	}
+	return b
+}
+
+// ParseKeys reads what Marshal wrote.
+func ParseKeys(b []byte) (*Keys, error) {
+	k := &Keys{}
+	if len(b) != len(k.Repository)+len(k.labelled())*len(Key{}) {
+		return nil, fmt.Errorf("parse keys: %d bytes: %w", len(b), fault.Corrupt)
+	}
+	b = b[copy(k.Repository[:], b):]
+	for _, l := range k.labelled() {
+		b = b[copy(l.key[:], b):]
+	}
+	return k, nil
 }
 
 // expand is HKDF-SHA256 (RFC 5869).

@@ -185,10 +185,10 @@ func FuzzParseEpoch(f *testing.F) {
 
 func FuzzParseSecrets(f *testing.F) {
 	secrets, _, _ := testSecrets(f)
-	f.Add(secrets.marshal())
+	f.Add(secrets.Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, err := parseSecrets(b); err == nil && !bytes.Equal(s.marshal(), b) {
-			t.Fatal("parsed, but not what marshal writes")
+		if s, err := ParseSecrets(b); err == nil && !bytes.Equal(s.Marshal(), b) {
+			t.Fatal("parsed, but not what Marshal writes")
 		}
 	})
 }

@@ -122,7 +122,7 @@ func NewSlot(id RepositoryID, kind SlotKind, label string, created int64, cost C
 	_, _ = rand.Read(s.nonce[:])
 	aead, commitment := s.keys(passphrase)
 	s.commitment = commitment
-	s.sealed = aead.Seal(nil, s.nonce[:], secrets.marshal(), s.head())
+	s.sealed = aead.Seal(nil, s.nonce[:], secrets.Marshal(), s.head())
 	return s, nil
 }
 
@@ -151,7 +151,7 @@ func (s *Slot) Open(passphrase []byte) (*Secrets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open key slot %s: the passphrase is right, but the slot is damaged: %w", s.ID, fault.Corrupt)
 	}
-	return parseSecrets(plain)
+	return ParseSecrets(plain)
 }
 
 // head returns the bytes that the tag covers: all before the nonce.
@@ -204,7 +204,8 @@ func ParseSlot(b []byte) (*Slot, error) {
 	return s, s.Cost.validate()
 }
 
-func (s *Secrets) marshal() []byte {
+// Marshal returns the secrets as a slot wraps them, FORMAT.md 3.4.
+func (s *Secrets) Marshal() []byte {
 	b := append([]byte(nil), s.Root[:]...)
 	b = append(b, byte(len(s.Private)))
 	for _, p := range s.Private {
@@ -216,7 +217,8 @@ func (s *Secrets) marshal() []byte {
 	return b
 }
 
-func parseSecrets(b []byte) (*Secrets, error) {
+// ParseSecrets reads what Marshal wrote.
+func ParseSecrets(b []byte) (*Secrets, error) {
 	if len(b) < 33 {
 		return nil, fmt.Errorf("parse secrets: %d bytes: %w", len(b), fault.Corrupt)
 	}

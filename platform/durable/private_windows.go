@@ -1,0 +1,7 @@
+package durable
+
+import iofs "io/fs"
+
+// Private accepts every file: on Windows a file's access list comes from its
+// folder, which belongs to the user or the system.
+func Private(iofs.FileInfo) error { return nil }
