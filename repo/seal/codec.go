@@ -49,8 +49,9 @@ func newZstd(level zstd.EncoderLevel) *zstd.Encoder {
 	return e
 }
 
-// Encode appends the plain text of raw to dst.
-func (e *Encoder) Encode(dst, raw []byte, effort Effort) []byte {
+// Encode appends the plain text of raw to dst. step is the pack's, or 0: raw
+// bytes of just that length are not padded, as it says nothing.
+func (e *Encoder) Encode(dst, raw []byte, effort Effort, step int) []byte {
 	var enc *zstd.Encoder
 	switch effort {
 	case Fast:
@@ -74,14 +75,22 @@ func (e *Encoder) Encode(dst, raw []byte, effort Effort) []byte {
 		// reading and padding for nothing.
 		if payload < len(raw)-len(raw)/32 {
 			binary.LittleEndian.PutUint32(dst[start+1:], uint32(payload))
-			n := codecHead + payload
-			return append(dst, make([]byte, padme(n)-n)...)
+			return pad(dst, start)
 		}
 		dst = dst[:start]
 	}
 	dst = append(dst, codecRaw, 0, 0, 0, 0)
 	binary.LittleEndian.PutUint32(dst[start+1:], uint32(len(raw)))
-	return append(dst, raw...)
+	dst = append(dst, raw...)
+	if len(raw) == step {
+		return dst
+	}
+	return pad(dst, start)
+}
+
+func pad(dst []byte, start int) []byte {
+	n := len(dst) - start
+	return append(dst, make([]byte, padme(n)-n)...)
 }
 
 // padme returns the padded length of n bytes: Padmé, from "Reducing Metadata
@@ -147,13 +156,13 @@ func split(plain []byte) (payload []byte, codec byte, err error) {
 	}
 	codec = plain[0]
 	n := uint64(codecHead) + uint64(binary.LittleEndian.Uint32(plain[1:]))
-	want := n
+	want := uint64(len(plain))
 	switch {
 	case codec > codecZstd:
 		return nil, 0, fmt.Errorf("decode: codec %d: %w", codec, fault.Corrupt)
 	case n > uint64(len(plain)):
 		return nil, 0, fmt.Errorf("decode: payload of %d bytes in %d: %w", n-codecHead, len(plain), fault.Corrupt)
-	case codec == codecZstd:
+	case codec == codecZstd || n != want: // raw bytes may go without padding
 		want = uint64(padme(int(n)))
 	}
 	if want != uint64(len(plain)) {

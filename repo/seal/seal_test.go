@@ -13,7 +13,7 @@ import (
 )
 
 // cheap keeps tests fast; the bounds allow it.
-var cheap = Cost{Passes: 1, MemoryKiB: 64, Lanes: 1}
+var cheap = Cost{Passes: 1, MemoryKiB: 8192, Lanes: 1}
 
 func testSecrets(t testing.TB) (*Secrets, *Epoch, *Keys) {
 	t.Helper()
@@ -133,7 +133,7 @@ func TestCodec(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raw := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "raw"), rapid.IntRange(1, 50).Draw(t, "n"))
 		effort := Effort(rapid.IntRange(0, 2).Draw(t, "effort"))
-		plain := e.Encode([]byte("x"), raw, effort)[1:]
+		plain := e.Encode([]byte("x"), raw, effort, 0)[1:]
 		got, err := d.Decode([]byte("y"), plain, len(raw), true)
 		if err != nil || !bytes.Equal(got[1:], raw) {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func FuzzParseSecrets(f *testing.F) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(NewEncoder().Encode(nil, bytes.Repeat([]byte("abc"), 100), Fast), 300)
+	f.Add(NewEncoder().Encode(nil, bytes.Repeat([]byte("abc"), 100), Fast, 0), 300)
 	d := NewDecoder(1)
 	f.Fuzz(func(t *testing.T, plain []byte, raw int) {
 		raw &= 1<<16 - 1

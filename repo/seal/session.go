@@ -19,20 +19,34 @@ const (
 // MaxSessionKey bounds a sealed session key in bytes.
 const MaxSessionKey = 2048
 
+// Suite names the three parts of HPKE by their numbers in RFC 9180.
+type Suite struct {
+	KEM, KDF, AEAD uint16
+}
+
 // Epoch is a public key of the repository, as stored in keys/epoch-….
 type Epoch struct {
-	Repository     RepositoryID
-	Number         uint32
-	KEM, KDF, AEAD uint16
-	Created        int64 // Unix seconds by the client's clock
-	Public         []byte
+	Repository RepositoryID
+	Number     uint32
+	Suite
+	Created int64 // Unix seconds by the client's clock
+	Public  []byte
 }
 
 // Private is the private half of an epoch.
 type Private struct {
 	Epoch uint32
-	KEM   uint16
-	Key   []byte
+	Suite
+	Key []byte
+}
+
+// kem checks that the suite is known and returns its KEM.
+func (s Suite) kem() (hpke.KEM, error) {
+	kem, err := hpke.NewKEM(s.KEM)
+	if err != nil || s.KDF != kdfSHA256 || s.AEAD != aeadAES256 {
+		return nil, fmt.Errorf("HPKE suite %#x/%#x/%#x: %w", s.KEM, s.KDF, s.AEAD, fault.Unsupported)
+	}
+	return kem, nil
 }
 
 const magicEpoch = "tidmEPO\x01"
@@ -51,8 +65,9 @@ func NewEpoch(id RepositoryID, number uint32, created int64) (*Epoch, *Private, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("make key pair: %w", err)
 	}
-	return &Epoch{Repository: id, Number: number, KEM: kemX25519, KDF: kdfSHA256, AEAD: aeadAES256, Created: created, Public: private.PublicKey().Bytes()},
-		&Private{Epoch: number, KEM: kemX25519, Key: raw}, nil
+	suite := Suite{KEM: kemX25519, KDF: kdfSHA256, AEAD: aeadAES256}
+	return &Epoch{Repository: id, Number: number, Suite: suite, Created: created, Public: private.PublicKey().Bytes()},
+		&Private{Epoch: number, Suite: suite, Key: raw}, nil
 }
 
 // Marshal returns the object, with its MAC.
@@ -84,7 +99,7 @@ func ParseEpoch(b []byte, macKey Key) (*Epoch, error) {
 	}
 	e := &Epoch{
 		Repository: RepositoryID(b[8:24]), Number: binary.LittleEndian.Uint32(b[24:]),
-		KEM: binary.LittleEndian.Uint16(b[28:]), KDF: binary.LittleEndian.Uint16(b[30:]), AEAD: binary.LittleEndian.Uint16(b[32:]),
+		Suite: Suite{KEM: binary.LittleEndian.Uint16(b[28:]), KDF: binary.LittleEndian.Uint16(b[30:]), AEAD: binary.LittleEndian.Uint16(b[32:])},
 		Created: int64(binary.LittleEndian.Uint64(b[34:])), Public: b[fixed : fixed+p : fixed+p],
 	}
 	if _, err := e.public(); err != nil {
@@ -94,18 +109,38 @@ func ParseEpoch(b []byte, macKey Key) (*Epoch, error) {
 }
 
 func (e *Epoch) public() (hpke.PublicKey, error) {
-	if e.KDF != kdfSHA256 || e.AEAD != aeadAES256 {
-		return nil, fmt.Errorf("epoch %d: HPKE suite %#x/%#x/%#x: %w", e.Number, e.KEM, e.KDF, e.AEAD, fault.Unsupported)
-	}
-	kem, err := hpke.NewKEM(e.KEM)
+	kem, err := e.kem()
 	if err != nil {
-		return nil, fmt.Errorf("epoch %d: HPKE KEM %#x: %w", e.Number, e.KEM, fault.Unsupported)
+		return nil, fmt.Errorf("epoch %d: %w", e.Number, err)
 	}
 	public, err := kem.NewPublicKey(e.Public)
 	if err != nil {
 		return nil, fmt.Errorf("epoch %d: public key: %v: %w", e.Number, err, fault.Corrupt)
 	}
 	return public, nil
+}
+
+// EpochOf returns the epoch that belongs to a private key. This, and never
+// the object in the vault, is where a writer has its public key from: a vault
+// that could name another one could read what is written from then on.
+func EpochOf(id RepositoryID, p *Private) (*Epoch, error) {
+	private, err := p.parse()
+	if err != nil {
+		return nil, err
+	}
+	return &Epoch{Repository: id, Number: p.Epoch, Suite: p.Suite, Public: private.PublicKey().Bytes()}, nil
+}
+
+func (p *Private) parse() (hpke.PrivateKey, error) {
+	kem, err := p.kem()
+	if err != nil {
+		return nil, fmt.Errorf("private key of epoch %d: %w", p.Epoch, err)
+	}
+	private, err := kem.NewPrivateKey(p.Key)
+	if err != nil {
+		return nil, fmt.Errorf("private key of epoch %d: %v: %w", p.Epoch, err, fault.Corrupt)
+	}
+	return private, nil
 }
 
 func sessionInfo(id RepositoryID, epoch uint32) []byte {
@@ -129,13 +164,9 @@ func (e *Epoch) NewSession() (session Key, sealed []byte, err error) {
 
 // OpenSession opens a sealed session key of the private key's epoch.
 func (p *Private) OpenSession(id RepositoryID, sealed []byte) (Key, error) {
-	kem, err := hpke.NewKEM(p.KEM)
+	private, err := p.parse()
 	if err != nil {
-		return Key{}, fmt.Errorf("open session key: HPKE KEM %#x: %w", p.KEM, fault.Unsupported)
-	}
-	private, err := kem.NewPrivateKey(p.Key)
-	if err != nil {
-		return Key{}, fmt.Errorf("open session key: private key of epoch %d: %w", p.Epoch, fault.Corrupt)
+		return Key{}, err
 	}
 	session, err := hpke.Open(private, hpke.HKDFSHA256(), hpke.AES256GCM(), sessionInfo(id, p.Epoch), sealed)
 	if err != nil || len(session) != len(Key{}) {

@@ -43,7 +43,7 @@ func DefaultCost() Cost { return Cost{Passes: 3, MemoryKiB: 64 << 10, Lanes: 4} 
 
 func (c Cost) validate() error {
 	if c.Passes < 1 || c.Passes > 64 || c.Lanes < 1 || c.Lanes > 64 ||
-		c.MemoryKiB < 8*uint32(c.Lanes) || c.MemoryKiB > 2<<20 || uint64(c.Passes)*uint64(c.MemoryKiB) > 32<<20 {
+		c.MemoryKiB < 8<<10 || c.MemoryKiB > 2<<20 || uint64(c.Passes)*uint64(c.MemoryKiB) > 32<<20 {
 		return fmt.Errorf("key slot: Argon2id with t=%d, m=%d KiB, p=%d is out of bounds: %w", c.Passes, c.MemoryKiB, c.Lanes, fault.Corrupt)
 	}
 	return nil
@@ -74,7 +74,7 @@ const (
 	magicSlot  = "tidmSLT\x01"
 	kdfArgon2  = 1
 	maxLabel   = 64
-	maxSecrets = 1 << 20
+	maxSecrets = 64 << 10
 )
 
 // MinPassphrase is the least length of a passphrase in characters.
@@ -119,15 +119,20 @@ func NewSlot(id RepositoryID, kind SlotKind, label string, created int64, cost C
 	s := &Slot{Repository: id, Kind: kind, Created: created, Cost: cost, Label: label}
 	_, _ = rand.Read(s.ID[:])
 	_, _ = rand.Read(s.salt[:])
-	_, _ = rand.Read(s.nonce[:])
-	aead, commitment := s.keys(passphrase)
+	aead, nonceKey, commitment := s.keys(passphrase)
 	s.commitment = commitment
-	s.sealed = aead.Seal(nil, s.nonce[:], secrets.Marshal(), s.head())
+	plain := secrets.Marshal()
+	// As with frames: a reverted machine that draws the same salt again must
+	// not seal other secrets with the same nonce.
+	nonce := Sum(nonceKey, append(s.head(), plain...))
+	copy(s.nonce[:], nonce[:])
+	s.sealed = aead.Seal(nil, s.nonce[:], plain, s.head())
 	return s, nil
 }
 
-// keys derives the slot key's cipher and the commitment from a passphrase.
-func (s *Slot) keys(passphrase []byte) (cipher.AEAD, [32]byte) {
+// keys derives the slot key's cipher, the nonce key and the commitment from a
+// passphrase.
+func (s *Slot) keys(passphrase []byte) (cipher.AEAD, Key, [32]byte) {
 	k := argon2.IDKey(passphrase, s.salt[:], s.Cost.Passes, s.Cost.MemoryKiB, s.Cost.Lanes, 32)
 	block, err := aes.NewCipher(expand(k, s.ID[:], "tidemark v1 slot seal", 32))
 	if err != nil {
@@ -137,13 +142,13 @@ func (s *Slot) keys(passphrase []byte) (cipher.AEAD, [32]byte) {
 	if err != nil {
 		panic(err)
 	}
-	return aead, [32]byte(expand(k, s.ID[:], "tidemark v1 slot commitment", 32))
+	return aead, Key(expand(k, s.ID[:], "tidemark v1 slot nonce", 32)), [32]byte(expand(k, s.ID[:], "tidemark v1 slot commitment", 32))
 }
 
 // Open unwraps the secrets: fault.Locked for another passphrase,
 // fault.Corrupt for a damaged slot.
 func (s *Slot) Open(passphrase []byte) (*Secrets, error) {
-	aead, commitment := s.keys(passphrase)
+	aead, _, commitment := s.keys(passphrase)
 	if !Equal(commitment[:], s.commitment[:]) {
 		return nil, fmt.Errorf("open key slot %s: %w", s.ID, fault.Locked)
 	}
@@ -210,7 +215,9 @@ func (s *Secrets) Marshal() []byte {
 	b = append(b, byte(len(s.Private)))
 	for _, p := range s.Private {
 		b = binary.LittleEndian.AppendUint32(b, p.Epoch)
-		b = binary.LittleEndian.AppendUint16(b, p.KEM)
+		for _, n := range []uint16{p.KEM, p.KDF, p.AEAD} {
+			b = binary.LittleEndian.AppendUint16(b, n)
+		}
 		b = binary.LittleEndian.AppendUint16(b, uint16(len(p.Key)))
 		b = append(b, p.Key...)
 	}
@@ -226,17 +233,18 @@ func ParseSecrets(b []byte) (*Secrets, error) {
 	n := int(b[32])
 	b = b[33:]
 	for range n {
-		if len(b) < 8 {
+		if len(b) < 12 {
 			return nil, fmt.Errorf("parse secrets: cut short: %w", fault.Corrupt)
 		}
-		p := Private{Epoch: binary.LittleEndian.Uint32(b), KEM: binary.LittleEndian.Uint16(b[4:])}
-		l := int(binary.LittleEndian.Uint16(b[6:]))
-		if len(b) < 8+l || len(s.Private) > 0 && s.Private[len(s.Private)-1].Epoch >= p.Epoch {
+		p := Private{Epoch: binary.LittleEndian.Uint32(b), Suite: Suite{
+			KEM: binary.LittleEndian.Uint16(b[4:]), KDF: binary.LittleEndian.Uint16(b[6:]), AEAD: binary.LittleEndian.Uint16(b[8:])}}
+		l := int(binary.LittleEndian.Uint16(b[10:]))
+		if len(b) < 12+l || len(s.Private) > 0 && s.Private[len(s.Private)-1].Epoch >= p.Epoch {
 			return nil, fmt.Errorf("parse secrets: private key of epoch %d: %w", p.Epoch, fault.Corrupt)
 		}
-		p.Key = bytes.Clone(b[8 : 8+l])
+		p.Key = bytes.Clone(b[12 : 12+l])
 		s.Private = append(s.Private, p)
-		b = b[8+l:]
+		b = b[12+l:]
 	}
 	if len(b) != 0 {
 		return nil, fmt.Errorf("parse secrets: %d bytes too many: %w", len(b), fault.Corrupt)

@@ -20,14 +20,13 @@ const (
 	magic = "tidmPAK\x01"
 
 	// HeadSize is the length of the fixed head in bytes.
-	HeadSize = 162
+	HeadSize = 166
 	// HeadRead is how much of a pack a reader asks for at first: head,
 	// directory and chunk list of nearly every pack.
 	HeadRead = 64 << 10
 
-	sealedGeometry = 44
+	sealedGeometry = 48
 	maxSession     = 2048
-	maxChunkList   = 16 << 20
 )
 
 // Head is everything of a pack but its frames.
@@ -102,13 +101,13 @@ func (h *Head) Marshal() []byte {
 	}
 	b = append(b, h.ChunkList...)
 	sum := headSum(b)
-	copy(b[130:], sum[:])
+	copy(b[134:], sum[:])
 	return b
 }
 
 func headSum(b []byte) (sum [32]byte) {
 	s := sha256.New()
-	s.Write(b[:130])
+	s.Write(b[:134])
 	s.Write(b[HeadSize:])
 	s.Sum(sum[:0])
 	return sum
@@ -123,7 +122,7 @@ func Need(b []byte) (int, error) {
 	n := binary.LittleEndian.Uint32(b[44:])
 	s := binary.LittleEndian.Uint16(b[48:])
 	c := binary.LittleEndian.Uint32(b[50:])
-	if n == 0 || n > MaxFrames || s > maxSession || c > maxChunkList {
+	if n == 0 || n > MaxFrames || s > maxSession || c > MaxList {
 		return 0, fmt.Errorf("pack of %d frames, %d bytes of session key, %d of chunk list: %w", n, s, c, fault.Corrupt)
 	}
 	return HeadSize + int(s) + 36*int(n) + int(c), nil
@@ -140,14 +139,14 @@ func Parse(b []byte) (*Head, error) {
 		return nil, fmt.Errorf("pack cut short: %d of %d bytes before the frames: %w", len(b), need, fault.Corrupt)
 	}
 	b = b[:need:need]
-	if sum := headSum(b); sum != [32]byte(b[130:162]) {
+	if sum := headSum(b); sum != [32]byte(b[134:166]) {
 		return nil, fmt.Errorf("head of pack does not match its hash: %w", fault.Corrupt)
 	}
 	n := int(binary.LittleEndian.Uint32(b[44:]))
 	s := int(binary.LittleEndian.Uint16(b[48:]))
 	h := &Head{
 		Repository: [16]byte(b[8:24]), ID: ID(b[24:40]), Epoch: binary.LittleEndian.Uint32(b[40:]),
-		Commitment: [32]byte(b[54:86]), Geometry: [sealedGeometry]byte(b[86:130]),
+		Commitment: [32]byte(b[54:86]), Geometry: [sealedGeometry]byte(b[86:134]),
 		Session: b[HeadSize : HeadSize+s], Lengths: make([]uint32, n), Hashes: make([][32]byte, n),
 		offsets: make([]uint32, n+1),
 	}
