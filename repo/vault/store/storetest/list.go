@@ -94,7 +94,10 @@ func testListStops(t *testing.T, s store.Store) {
 	}
 	seen := 0
 	list := s.List(t.Context(), "")
-	for range list {
+	for _, err := range list {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if seen++; seen == 3 {
 			break
 		}
@@ -103,7 +106,10 @@ func testListStops(t *testing.T, s store.Store) {
 		t.Fatalf("saw %d objects", seen)
 	}
 	seen = 0
-	for range list { // a listing can be ranged over again
+	for _, err := range list { // a listing can be ranged over again
+		if err != nil {
+			t.Fatal(err)
+		}
 		seen++
 	}
 	if seen != 10 {
