@@ -72,6 +72,20 @@ func Create(path string, data []byte, perm iofs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// RenameNew gives the file temp, which its writer has synced, the name path in
+// the same file system if nothing has that name: else fault.Exist, and temp
+// stays. It is durable once the folder of path is synced, see SyncDir.
+func RenameNew(temp, path string) error {
+	err := renameNew(temp, path)
+	if errors.Is(err, iofs.ErrExist) {
+		err = fault.Exist
+	}
+	if err != nil {
+		return fmt.Errorf("rename %s to %s: %w", temp, path, err)
+	}
+	return nil
+}
+
 // writeTemp writes and syncs a temporary file beside path.
 func writeTemp(path string, data []byte, perm iofs.FileMode) (string, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), TempPrefix+"*")
