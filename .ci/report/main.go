@@ -101,7 +101,7 @@ func (a *account) add(e event, w io.Writer) {
 		fmt.Fprint(w, e.Output)
 		return
 	case "build-fail":
-		a.failures = append(a.failures, e.ImportPath+" does not build")
+		a.fail(e.ImportPath + " does not build")
 		return
 	case "pass", "fail", "skip":
 	default:
@@ -118,13 +118,17 @@ func (a *account) add(e event, w io.Writer) {
 	case "pass":
 		a.passed++
 	case "fail":
-		a.failed++
-		a.failures = append(a.failures, name)
+		a.fail(name)
 		fmt.Fprint(w, strings.Join(said, ""))
 	case "skip":
 		a.skipped++
 		a.skips = append(a.skips, name+": "+reason(said))
 	}
+}
+
+func (a *account) fail(what string) {
+	a.failed++
+	a.failures = append(a.failures, what)
 }
 
 // addPackage ends a package: with its own line, and all it said if it failed
@@ -135,7 +139,7 @@ func (a *account) addPackage(e event, said []string, w io.Writer) {
 		fmt.Fprintf(w, "ok    %-45s %7.1f s\n", short(e.Package), e.Elapsed)
 	case "fail":
 		if !slices.ContainsFunc(a.failures, func(f string) bool { return strings.HasPrefix(f, short(e.Package)+" ") }) {
-			a.failures = append(a.failures, short(e.Package)+" (the package)")
+			a.fail(short(e.Package) + " (the package)")
 		}
 		// Tests that a panic cut short never end: what they said is here.
 		for key, lines := range a.output {
