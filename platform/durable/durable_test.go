@@ -80,20 +80,6 @@ func TestCreateHasOneWinner(t *testing.T) {
 	checkNoTemp(t, dir)
 }
 
-func TestLinkNewIsAsGoodAsRename(t *testing.T) {
-	dir := t.TempDir()
-	temp, path := filepath.Join(dir, "temp"), filepath.Join(dir, "path")
-	for i, want := range []error{nil, iofs.ErrExist} {
-		if err := os.WriteFile(temp, []byte{byte(i)}, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := linkNew(temp, path); !errors.Is(err, want) {
-			t.Errorf("linkNew: %v, want %v", err, want)
-		}
-	}
-	checkFile(t, path, []byte{0}, 0o600)
-}
-
 func TestFailuresLeaveNothing(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "no", "f")
