@@ -8,8 +8,7 @@
 //	lstat      F/packs/3f/3fab…        absent
 //	openat     F/tmp/<random>          O_CREAT|O_EXCL
 //	write, fsync, close
-//	linkat     F/tmp/<random> → F/packs/3f/3fab…
-//	unlinkat   F/tmp/<random>
+//	renameat2  F/tmp/<random> → F/packs/3f/3fab…   RENAME_NOREPLACE
 //	fsync      F/packs/3f
 //
 // The first object in a folder also syncs the folders above it, once per
@@ -42,6 +41,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
@@ -62,12 +62,12 @@ type Dir struct {
 
 	reads *handles
 
-	// made guards durable: folders (slash-separated, below root, "" is root
+	// made guards known: folders (slash-separated, below root, "" is root
 	// itself) that are known to survive a power cut, and swept: those whose
-	// subfolders of that time were added to durable.
-	made    sync.Mutex
-	durable map[string]bool
-	swept   map[string]bool
+	// subfolders of that time were added to known.
+	made  sync.Mutex
+	known map[string]bool
+	swept map[string]bool
 }
 
 // Open returns the store in the folder path, which must exist: else it is
@@ -90,7 +90,7 @@ func Open(path string) (*Dir, error) {
 		fileMode: 0o600 | group&0o060,
 		dirMode:  0o700 | group,
 		reads:    newHandles(openFiles),
-		durable:  map[string]bool{"": true},
+		known:    map[string]bool{"": true},
 		swept:    map[string]bool{},
 	}
 	d.removeLeftovers(time.Now())
@@ -105,34 +105,10 @@ func Create(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create store %s: %w", path, err)
 	}
-	if err := makeAll(root); err != nil {
+	if err := durable.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("create store %s: %w", root, writeKind(err))
 	}
 	return Open(root)
-}
-
-// makeAll makes the folder and those above it durably: each new one is synced
-// into the one above.
-func makeAll(path string) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return fault.NotDir
-		}
-		return nil
-	} else if !errors.Is(err, iofs.ErrNotExist) {
-		return err
-	}
-	above := filepath.Dir(path)
-	if above == path {
-		return fault.NotExist
-	}
-	if err := makeAll(above); err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, iofs.ErrExist) {
-		return err
-	}
-	return syncDir(above)
 }
 
 // Root returns the absolute path of the folder.

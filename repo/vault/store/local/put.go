@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
@@ -53,24 +54,14 @@ func (d *Dir) put(ctx context.Context, name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = giveName(tmp, d.path(name))
-	if errors.Is(err, iofs.ErrExist) {
-		return d.confirm(name, data)
-	}
-	if err != nil {
+	if err := durable.RenameNew(tmp, d.path(name)); err != nil {
+		os.Remove(tmp)
+		if errors.Is(err, iofs.ErrExist) {
+			return d.confirm(name, data)
+		}
 		return err
 	}
-	return syncDir(d.path(folder))
-}
-
-// giveName moves the file to its final name unless that is taken, which is
-// iofs.ErrExist. tmp is gone in any case.
-func giveName(tmp, final string) error {
-	err := os.Link(tmp, final)
-	if rmErr := os.Remove(tmp); err == nil {
-		err = rmErr
-	}
-	return err
+	return durable.SyncDir(d.path(folder))
 }
 
 // confirm answers for a name that is taken: nil, once it is durable, if it has
@@ -87,7 +78,7 @@ func (d *Dir) confirm(name string, data []byte) error {
 	if err := d.makeFolder(folderOf(name)); err != nil {
 		return err
 	}
-	return syncDir(d.path(folderOf(name)))
+	return durable.SyncDir(d.path(folderOf(name)))
 }
 
 // sameContent compares a file with data.
@@ -178,7 +169,7 @@ func (d *Dir) makeFolder(folder string) error {
 }
 
 func (d *Dir) makeFolderLocked(folder string) error {
-	if d.durable[folder] {
+	if d.known[folder] {
 		return nil
 	}
 	above := folderOf(folder)
@@ -202,13 +193,13 @@ func (d *Dir) makeFolderLocked(folder string) error {
 			}
 		}
 	}
-	if err := syncDir(d.path(above)); err != nil {
+	if err := durable.SyncDir(d.path(above)); err != nil {
 		return err
 	}
 	for _, f := range found {
-		d.durable[f] = true
+		d.known[f] = true
 	}
-	d.swept[above], d.durable[folder] = true, true
+	d.swept[above], d.known[folder] = true, true
 	return nil
 }
 
@@ -240,20 +231,4 @@ func (d *Dir) removeLeftovers(now time.Time) {
 			return
 		}
 	}
-}
-
-// syncDir makes the names in a folder durable. Some file systems, and Windows,
-// know no such thing and say so; their renames are as durable as they get.
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	err = f.Sync()
-	switch fault.KindOf(err) {
-	case fault.Invalid, fault.Unsupported, fault.Denied:
-		return nil
-	}
-	return err
 }
