@@ -4,8 +4,8 @@
 //
 // A program that serves a FUSE mount and is killed leaves the mount behind:
 // every access gives ENOTCONN, and nothing can be mounted there. ClearDead
-// removes such a mount, but only one of Tidemark's. Unmount never forces a
-// mount away that is in use.
+// removes such a mount, but only one of Tidemark's. Unmount never takes a mount
+// away that is in use; Detach does.
 //
 // On systems other than Linux nothing here is known, and every function says
 // fault.Unsupported; on macOS and the BSDs Unmount works.

@@ -122,6 +122,22 @@ func Unmount(ctx context.Context, path string) error {
 	return nil
 }
 
+// Detach takes the mount at path out of the tree of folders at once, also if
+// it is in use: what is open stays so until it is closed.
+func Detach(ctx context.Context, path string) error {
+	m, ok, err := At(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("detach: %w", err)
+	case !ok:
+		return fmt.Errorf("detach %s: nothing is mounted there: %w", path, fault.NotExist)
+	}
+	if err := unmount(ctx, m.Path, true); err != nil {
+		return fmt.Errorf("detach %s: %w", path, err)
+	}
+	return nil
+}
+
 // unmount tries the system call, and where that is not allowed the helper
 // that lets users undo their own mounts. lazy takes the mount out of the tree
 // while files on it may still be open.

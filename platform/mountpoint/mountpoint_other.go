@@ -34,6 +34,11 @@ func ClearDead(_ context.Context, path string) (bool, error) {
 	return false, fmt.Errorf("clear dead mount %s: %w", path, fault.Unsupported)
 }
 
+// Detach takes the mount at path out of the tree of folders. Not possible here.
+func Detach(_ context.Context, path string) error {
+	return fmt.Errorf("detach %s: %w", path, fault.Unsupported)
+}
+
 // SetReadAhead sets how far the kernel reads ahead on the mount at path. Not
 // possible here.
 func SetReadAhead(path string, _ int) error {
