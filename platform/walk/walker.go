@@ -31,7 +31,7 @@ type walker struct {
 	headNames, aheadNames, aheadMax, sliceLen int
 
 	mu    sync.Mutex
-	work  sync.Cond // something to do, or room, or the end: for workers
+	rouse sync.Cond // something to do, or room, or the end: for workers
 	ready sync.Cond // something on the head is done: for the consumer
 	todo  *node     // folders with work, in table order
 	head  *node     // what the consumer waits for, or nil
@@ -47,7 +47,7 @@ func newWalker(ctx context.Context, o Options) *walker {
 	}
 	w := &walker{ctx: ctx, o: o, table: newTable(),
 		headNames: headNames, aheadNames: aheadNames, aheadMax: aheadMax, sliceLen: sliceLen}
-	w.work.L = &w.mu
+	w.rouse.L = &w.mu
 	w.ready.L = &w.mu
 	return w
 }
@@ -72,12 +72,12 @@ func (w *walker) run(yield func(*Folder, error) bool) {
 
 	var workers sync.WaitGroup
 	for range w.o.Workers {
-		workers.Go(w.work1)
+		workers.Go(w.work)
 	}
 	defer func() {
 		w.mu.Lock()
 		w.stop = true
-		w.work.Broadcast()
+		w.rouse.Broadcast()
 		w.mu.Unlock()
 		workers.Wait()
 	}()
@@ -153,13 +153,15 @@ func (w *walker) consumeNode(self *worker, n *node, yield func(*Folder, error) b
 
 // await returns part i of the folder at the head: done by a worker, or here.
 func (w *walker) await(self *worker, n *node, i int) *part {
+	// No deferred Unlock here and in work: callbacks run without the lock, and
+	// if one panics there is none to undo.
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	for {
 		if i < len(n.parts) && n.parts[i].done {
 			p := n.parts[i]
 			n.parts[i] = nil
 			w.head = nil
+			w.mu.Unlock()
 			return p
 		}
 		var t task
@@ -190,7 +192,7 @@ func (w *walker) consumed(bytes int) {
 	w.ahead -= bytes
 	if w.full && w.ahead < w.aheadMax/2 {
 		w.full = false
-		w.work.Broadcast()
+		w.rouse.Broadcast()
 	}
 }
 
@@ -233,16 +235,15 @@ func (w *walker) takePart(n *node) task {
 	return task{n: n, part: p}
 }
 
-// work1 is the life of one worker.
-func (w *walker) work1() {
+// work is the life of one worker.
+func (w *walker) work() {
 	k := newWorker(w)
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	for !w.stop {
 		t, ok := w.nextTask()
 		if !ok {
 			w.idle++
-			w.work.Wait()
+			w.rouse.Wait()
 			w.idle--
 			continue
 		}
@@ -250,6 +251,7 @@ func (w *walker) work1() {
 		k.do(t, false)
 		w.mu.Lock()
 	}
+	w.mu.Unlock()
 }
 
 // listed takes in what listing n gave: parts that are done, or to be done
@@ -307,7 +309,7 @@ func (w *walker) passDone(n *node) {
 // them takes. The caller holds mu.
 func (w *walker) wake(pieces int) {
 	for range min(pieces, w.idle) {
-		w.work.Signal()
+		w.rouse.Signal()
 	}
 }
 
