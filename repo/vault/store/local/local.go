@@ -43,12 +43,14 @@ import (
 
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/space"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
 var (
-	_ store.Store = (*Dir)(nil)
-	_ io.Closer   = (*Dir)(nil)
+	_ store.Store  = (*Dir)(nil)
+	_ store.Spacer = (*Dir)(nil)
+	_ io.Closer    = (*Dir)(nil)
 )
 
 // openFiles bounds the descriptors that a Dir keeps for reading.
@@ -119,6 +121,18 @@ func (d *Dir) Root() string { return d.root }
 func (d *Dir) Close() error {
 	d.reads.clear()
 	return nil
+}
+
+// Space implements store.Spacer: the room of the file system.
+func (d *Dir) Space(ctx context.Context) (store.Space, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Space{}, fmt.Errorf("ask for the space of %s: %w", d.root, err)
+	}
+	total, free, err := space.Of(d.root)
+	if err != nil {
+		return store.Space{}, kind(err)
+	}
+	return store.Space{Total: total, Free: free}, nil
 }
 
 // path returns where the object or folder of that name is.

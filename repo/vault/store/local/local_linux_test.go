@@ -121,6 +121,15 @@ func TestNoMoreInodes(t *testing.T) {
 	wantKind(t, d, "Put", err, fault.NoSpace)
 }
 
+func TestSpaceOfASmallDisk(t *testing.T) {
+	d := mounted(t, "size=1m")
+	put(t, d, "a", make([]byte, 512<<10))
+	got, err := d.Space(t.Context())
+	if err != nil || got.Total != 1<<20 || got.Free < 400<<10 || got.Free > 512<<10 {
+		t.Errorf("space %+v, %v", got, err)
+	}
+}
+
 // TestGroupKeepsItsAccess: what is made in a folder shared with a group can be
 // used by the group, whatever the umask; in any other only by its owner.
 func TestGroupKeepsItsAccess(t *testing.T) {
