@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemark-backup/tidemark/backup/config"
+	"github.com/tidemark-backup/tidemark/platform/fault"
+)
+
+// Environment variables. None holds a secret.
+const (
+	EnvRepository     = "TIDEMARK_REPOSITORY"
+	EnvPassphraseFile = "TIDEMARK_PASSPHRASE_FILE"
+)
+
+// Globals are the flags of every command. Resolve completes them: a flag goes
+// before the environment, and that before the configuration.
+type Globals struct {
+	Repository        string
+	PassphraseFile    string
+	PassphraseCommand string
+	CacheDir          string // absolute once resolved
+	ConfigPath        string
+	JSON              bool
+	Quiet             bool
+	Verbose           bool
+
+	Config config.Config // as it was read
+}
+
+// Flags declares the flags on the root command.
+func (g *Globals) Flags(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVarP(&g.Repository, "repository", "r", "", "where the recovery points are kept: a folder ($"+EnvRepository+")")
+	f.StringVar(&g.PassphraseFile, "passphrase-file", "", "read the passphrase from this file ($"+EnvPassphraseFile+")")
+	f.StringVar(&g.PassphraseCommand, "passphrase-command", "", "run this command, which prints the passphrase")
+	f.StringVar(&g.CacheDir, "cache-dir", "", "keep what can be rebuilt in this folder")
+	f.StringVar(&g.ConfigPath, "config", "", "read this configuration file")
+	f.BoolVar(&g.JSON, "json", false, "print results and errors as JSON")
+	f.BoolVarP(&g.Quiet, "quiet", "q", false, "print nothing but results and errors")
+	f.BoolVarP(&g.Verbose, "verbose", "v", false, "name every file that is dealt with")
+}
+
+// Resolve reads the configuration and fills in what no flag said.
+func (a *App) Resolve() error {
+	g := &a.Globals
+	var err error
+	if g.ConfigPath != "" {
+		g.Config, err = config.Load(g.ConfigPath)
+	} else {
+		g.Config, err = config.LoadDefault(config.DefaultPath(os.Geteuid(), a.Getenv))
+	}
+	if err != nil {
+		return err
+	}
+	g.Repository = first(g.Repository, a.Getenv(EnvRepository), g.Config.Repository)
+	if g.PassphraseFile != "" && g.PassphraseCommand != "" {
+		return Usage("give --passphrase-file or --passphrase-command, not both")
+	}
+	if g.PassphraseFile == "" && g.PassphraseCommand == "" {
+		g.PassphraseFile = a.Getenv(EnvPassphraseFile)
+	}
+	if g.PassphraseFile == "" && g.PassphraseCommand == "" {
+		g.PassphraseFile, g.PassphraseCommand = g.Config.PassphraseFile, g.Config.PassphraseCommand
+	}
+	if g.CacheDir, err = a.cacheDir(first(g.CacheDir, g.Config.CacheDir)); err != nil {
+		return err
+	}
+	return nil
+}
+
+// cacheDir returns the folder for local state, absolute: where somebody said,
+// or below the user's cache folder.
+func (a *App) cacheDir(said string) (string, error) {
+	if said != "" {
+		dir, err := filepath.Abs(said)
+		if err != nil {
+			return "", fmt.Errorf("find the cache folder %s: %w", said, err)
+		}
+		return dir, nil
+	}
+	if dir := a.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "tidemark"), nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", Hint(fmt.Errorf("find the user's cache folder: %w: %w", err, fault.Invalid), "give --cache-dir")
+	}
+	return filepath.Join(dir, "tidemark"), nil
+}
+
+// NeedRepository fails if nobody said where the repository is.
+func (a *App) NeedRepository() (string, error) {
+	if a.Globals.Repository == "" {
+		return "", Hint(Usage("no repository is named"),
+			"give -r ADDRESS, set %s, or write \"repository\" into %s", EnvRepository, config.DefaultPath(os.Geteuid(), a.Getenv))
+	}
+	return a.Globals.Repository, nil
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
