@@ -1,0 +1,147 @@
+// Package fs shows all recovery points of a repository as one read-only tree.
+// It knows no protocol: front ends (fs/fuse) translate, and restore reads the
+// same tree, so there is one read path.
+//
+//	/latest                             link to the newest point's folder
+//	/points/2026-11-22_10-00-00/…       a point, by its local time; inside it
+//	/points/2026-11-22_10-00-00-2/…     the source's absolute paths
+//
+// With Options.Point the root is that point's tree itself.
+//
+// Nouns:
+//
+//   - A Source gives points, their tables, and the raw bytes of packs. A
+//     repository is one.
+//   - A Node is a number for one file or folder of the tree. It is made of the
+//     point's slot and the entry's ordinal in the point's table, so nodes cost
+//     no memory and nobody has to forget them.
+//   - A slot is a point's number in this Tree. It is never reused: a node of a
+//     point that has gone is fault.Stale, and never another file.
+//   - An Entry is what the table holds; an Attr is what a user sees of it.
+//
+// The package never writes, keeps no lock in the repository, and holds no
+// more memory than Options.CacheBytes and a few KiB a point.
+//
+// Names are the source's bytes, unchanged. A folder's children lie side by
+// side in a table, so a place in a listing (a cookie) is an ordinal: listings
+// can be left and taken up again at any cookie, without state.
+package fs
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+)
+
+// Source is what the tree needs of a repository. It is used by several
+// goroutines at a time.
+type Source interface {
+	// Points returns all points in ascending order of Sequence. A point
+	// never changes; asked again, it should read only those that are new.
+	Points(ctx context.Context) ([]*Point, error)
+
+	// Root returns the top of the table of a point that Points returned;
+	// fault.Stale or fault.NotExist if the point has gone since.
+	Root(ctx context.Context, p *Point) (table.Root, error)
+
+	table.Pages
+
+	// ReadRaw fills dst with raw bytes of a pack from offset on. All or
+	// nothing: bytes that are not there or fail authentication are an error.
+	ReadRaw(ctx context.Context, id pack.ID, offset uint32, dst []byte) error
+
+	// Prefetch asks for the frames of a run of raw bytes to be opened ahead,
+	// in parallel, and returns at once. What lies past the pack's end is
+	// ignored, and so are errors: the read itself meets them again. What is
+	// open already costs next to nothing.
+	Prefetch(ctx context.Context, id pack.ID, offset, length uint32)
+}
+
+// Point is what the tree needs to know of a recovery point.
+type Point struct {
+	ID       point.ID
+	Sequence uint64
+	Started  time.Time // the point's folder is named after it
+	Entries  uint64
+	Bytes    uint64 // of content, before compression
+}
+
+// Options say how a tree is shown.
+type Options struct {
+	// Point makes the root the tree of this point alone.
+	Point *Point
+
+	// Owner shows everything as owned by this user and group.
+	Owner *Owner
+
+	// Open lets everybody read everything: files get the mode bits 0444,
+	// folders 0555, and access control lists are left out.
+	Open bool
+
+	// CacheBytes bounds the memory of decoded pages; 0 means 64 MiB. The
+	// Source bounds that of frames.
+	CacheBytes int64
+
+	// Location is the time zone of the points' names; nil means time.Local.
+	Location *time.Location
+
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Owner is a user and a group by number.
+type Owner struct{ UID, GID uint32 }
+
+// Tree is the tree of all points, or of one. Its methods may be called from
+// several goroutines at a time.
+type Tree struct {
+	src     Source
+	opt     Options
+	points  pointList
+	tables  tableCache
+	pages   table.Cache
+	ahead   readAhead
+	listing listAhead
+	inodes  inodeHash
+	scanned xattrScan
+}
+
+// Attr is what users see of a file or folder.
+type Attr struct {
+	Node         Node
+	Inode        uint64 // unique in the tree; hard links of a point share it
+	Kind         table.Kind
+	Mode         uint32 // the 12 permission bits
+	UID, GID     uint32
+	Nlink        uint32 // ≥ 1; 1 for folders, whose subfolders nobody counts
+	Size         uint64 // bytes; of a link its target's length
+	Blocks       uint64 // of 512 bytes that are not holes
+	MTime        table.Time
+	Major, Minor uint32 // of a device
+	Fixed        bool   // never changes: part of a point, not the list of points
+}
+
+// New returns the tree of what src holds; Close it. It reads nothing yet.
+func New(src Source, opt Options) *Tree {
+	if opt.CacheBytes <= 0 {
+		opt.CacheBytes = 64 << 20
+	}
+	if opt.Location == nil {
+		opt.Location = time.Local
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	t := &Tree{src: src, opt: opt, pages: table.NewCache(opt.CacheBytes)}
+	t.inodes.init()
+	t.ahead.init(src)
+	t.listing.init()
+	t.points.init()
+	if opt.Point != nil {
+		t.points.merge([]*Point{opt.Point}, opt.Now(), opt.Location)
+	}
+	return t
+}

@@ -1,0 +1,87 @@
+package fs
+
+import (
+	"fmt"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+)
+
+// Node is a number for a file or folder of a Tree, valid as long as the Tree:
+//
+//	63      56 55              36 35                                    0
+//	┌─────────┬──────────────────┬──────────────────────────────────────┐
+//	│ view: 0 │ slot of the point│ ordinal of the entry                 │
+//	└─────────┴──────────────────┴──────────────────────────────────────┘
+//
+// Slot 0 is no point's; it holds the root and what is between it and the
+// points. Other views are reserved.
+type Node uint64
+
+// The nodes that are in no point. Root is the root of every Tree, also of one
+// that shows a single point.
+const (
+	Root        Node = 1
+	pointsNode  Node = 2
+	latestNode  Node = 3
+	slotBits         = 20
+	ordinalBits      = 36
+	maxSlot          = 1<<slotBits - 1
+	maxOrdinal       = 1<<ordinalBits - 1
+)
+
+// The names of the folders that are in no point.
+const (
+	LatestName = "latest"
+	PointsName = "points"
+)
+
+func makeNode(slot uint32, ordinal uint64) Node {
+	return Node(uint64(slot)<<ordinalBits | ordinal)
+}
+
+func (n Node) slot() uint32    { return uint32(uint64(n)>>ordinalBits) & maxSlot }
+func (n Node) ordinal() uint64 { return uint64(n) & maxOrdinal }
+
+// String returns slot and ordinal.
+func (n Node) String() string { return fmt.Sprintf("%d:%d", n.slot(), n.ordinal()) }
+
+// place is where a node leads: to an entry, or to one of the folders above.
+type place struct {
+	virtual Node // Root, pointsNode or latestNode; 0 for an entry
+	slot    *slot
+	ordinal uint64
+}
+
+// find resolves a node. Nodes that this tree never gave are fault.Stale.
+func (t *Tree) find(n Node) (place, error) {
+	if t.opt.Point != nil && n == Root {
+		n = makeNode(1, 0)
+	}
+	number := n.slot()
+	if n > makeNode(maxSlot, maxOrdinal) {
+		return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
+	}
+	if number == 0 {
+		if n < Root || n > latestNode || t.opt.Point != nil {
+			return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
+		}
+		return place{virtual: n}, nil
+	}
+	s := t.points.slot(number)
+	if s == nil || s.gone.Load() {
+		return place{}, fmt.Errorf("find node %s: its point: %w", n, fault.Stale)
+	}
+	return place{slot: s, ordinal: n.ordinal()}, nil
+}
+
+// nodeOf is the inverse of find for entries.
+func (t *Tree) nodeOf(slot uint32, ordinal uint64) Node {
+	if t.opt.Point != nil && ordinal == 0 {
+		return Root
+	}
+	return makeNode(slot, ordinal)
+}
+
+// Fixed tells whether what a folder holds never changes: whether it is part of
+// a point.
+func (t *Tree) Fixed(n Node) bool { return n.slot() != 0 || t.opt.Point != nil }

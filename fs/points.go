@@ -1,0 +1,208 @@
+package fs
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+)
+
+// refreshAfter is the age at which the list of points is read again when
+// somebody looks at it. With the second for which a front end lets the kernel
+// keep the folder's attributes, a new point is seen well within 10 s. Nobody
+// looking costs nothing, which matters where a listing is paid for.
+const refreshAfter = 5 * time.Second
+
+// nameFormat is how the folder of a point is named, in local time.
+const nameFormat = "2006-01-02_15-04-05"
+
+// slot is a point's place in the tree. All but gone is fixed.
+type slot struct {
+	number uint32
+	point  *Point
+	name   string
+	gone   atomic.Bool // the point has been removed from the repository
+}
+
+// pointList is the list of points as the tree shows it.
+type pointList struct {
+	reading sync.Mutex // held while the Source is asked, so that one asks at a time
+
+	mu      sync.RWMutex
+	slots   []*slot // slots[i] has number i+1; never shrinks
+	byID    map[point.ID]*slot
+	byName  map[string]*slot
+	live    []*slot   // those not gone, ascending Sequence
+	checked time.Time // when the Source was asked last
+	changed time.Time // when live became what it is
+}
+
+func (l *pointList) init() {
+	l.byID = map[point.ID]*slot{}
+	l.byName = map[string]*slot{}
+}
+
+func (l *pointList) slot(number uint32) *slot {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if number == 0 || int(number) > len(l.slots) {
+		return nil
+	}
+	return l.slots[number-1]
+}
+
+func (l *pointList) named(name string) *slot {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if s := l.byName[name]; s != nil && !s.gone.Load() {
+		return s
+	}
+	return nil
+}
+
+// list returns the points that are there, and when that last changed. The
+// slice is not changed any more.
+func (l *pointList) list() ([]*slot, time.Time) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.live, l.changed
+}
+
+func (l *pointList) age(now time.Time) time.Duration {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return now.Sub(l.checked)
+}
+
+// merge takes over what the Source says. Points that were there keep slot and
+// name; names that have been used stay used, so that no path ever leads to
+// another point than it did.
+func (l *pointList) merge(points []*Point, now time.Time, loc *time.Location) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.checked = now
+	live := make([]*slot, 0, len(points))
+	there := make(map[point.ID]bool, len(points))
+	changed := len(l.live) == 0
+	for _, p := range points {
+		there[p.ID] = true
+		s := l.byID[p.ID]
+		if s == nil {
+			if len(l.slots) >= maxSlot {
+				break // a million points have come and gone: mount again
+			}
+			s = &slot{number: uint32(len(l.slots) + 1), point: p, name: l.freeName(p.Started.In(loc))}
+			l.slots = append(l.slots, s)
+			l.byID[p.ID] = s
+			l.byName[s.name] = s
+			changed = true
+		}
+		live = append(live, s)
+	}
+	for _, s := range l.live {
+		if !there[s.point.ID] {
+			s.gone.Store(true)
+			delete(l.byID, s.point.ID)
+			changed = true
+		}
+	}
+	if changed {
+		l.live, l.changed = live, now
+	}
+}
+
+func (l *pointList) freeName(at time.Time) string {
+	base := at.Format(nameFormat)
+	name := base
+	for n := 2; l.byName[name] != nil; n++ {
+		name = fmt.Sprintf("%s-%d", base, n)
+	}
+	return name
+}
+
+// Refresh reads the list of points again. Front ends need not call it: the
+// tree does when somebody looks and the list is older than a few seconds.
+func (t *Tree) Refresh(ctx context.Context) error {
+	t.points.reading.Lock()
+	defer t.points.reading.Unlock()
+	return t.refresh(ctx)
+}
+
+func (t *Tree) refresh(ctx context.Context) error {
+	if t.opt.Point != nil {
+		return nil
+	}
+	points, err := t.src.Points(ctx)
+	if err != nil {
+		return fmt.Errorf("list points: %w", err)
+	}
+	t.points.merge(points, t.opt.Now(), t.opt.Location)
+	return nil
+}
+
+// current makes sure that the list of points is not older than it may be. If
+// the vault does not answer, an older list is better than none.
+func (t *Tree) current(ctx context.Context) error {
+	if t.opt.Point != nil || t.points.age(t.opt.Now()) < refreshAfter {
+		return nil
+	}
+	t.points.reading.Lock()
+	defer t.points.reading.Unlock()
+	if t.points.age(t.opt.Now()) < refreshAfter {
+		return nil // somebody else has just done it
+	}
+	err := t.refresh(ctx)
+	if err == nil {
+		return nil
+	}
+	live, _ := t.points.list()
+	if len(live) == 0 || fault.KindOf(err) == fault.Canceled {
+		return err
+	}
+	t.points.postpone(t.opt.Now())
+	return nil
+}
+
+// postpone counts a failed reading as one, so that a vault that is away is
+// not asked at every look.
+func (l *pointList) postpone(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.checked = now
+}
+
+// Path returns where a point is below the root: "points/…", or "" if the root
+// is the point itself. A point that is not shown is fault.NotExist.
+func (t *Tree) Path(ctx context.Context, id point.ID) (string, error) {
+	if err := t.current(ctx); err != nil {
+		return "", err
+	}
+	t.points.mu.RLock()
+	defer t.points.mu.RUnlock()
+	s := t.points.byID[id]
+	if s == nil {
+		return "", fmt.Errorf("find point %s: %w", id.Short(), fault.NotExist)
+	}
+	if t.opt.Point != nil {
+		return "", nil
+	}
+	return PointsName + "/" + s.name, nil
+}
+
+// PointRoot returns the node of the root folder of a point.
+func (t *Tree) PointRoot(ctx context.Context, id point.ID) (Node, error) {
+	if err := t.current(ctx); err != nil {
+		return 0, err
+	}
+	t.points.mu.RLock()
+	defer t.points.mu.RUnlock()
+	s := t.points.byID[id]
+	if s == nil {
+		return 0, fmt.Errorf("find point %s: %w", id.Short(), fault.NotExist)
+	}
+	return t.nodeOf(s.number, 0), nil
+}

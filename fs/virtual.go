@@ -1,0 +1,205 @@
+package fs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/table"
+)
+
+// The folders above the points: the root, points, and the link latest.
+
+func virtualName(n Node) string {
+	switch n {
+	case pointsNode:
+		return "/" + PointsName
+	case latestNode:
+		return "/" + LatestName
+	}
+	return "/"
+}
+
+func (t *Tree) lookupVirtual(ctx context.Context, parent Node, name string) (Attr, error) {
+	if err := t.current(ctx); err != nil {
+		return Attr{}, err
+	}
+	missing := fmt.Errorf("look up %q: %w", name, fault.NotExist)
+	switch parent {
+	case Root:
+		switch name {
+		case PointsName:
+			return t.virtualAttr(pointsNode)
+		case LatestName:
+			if live, _ := t.points.list(); len(live) == 0 {
+				return Attr{}, missing
+			}
+			return t.virtualAttr(latestNode)
+		}
+		return Attr{}, missing
+	case pointsNode:
+		s := t.points.named(name)
+		if s == nil {
+			return Attr{}, missing
+		}
+		return t.pointAttr(ctx, s)
+	}
+	return Attr{}, fmt.Errorf("look up %q in %s: %w", name, virtualName(parent), fault.NotDir)
+}
+
+// pointAttr returns what users see of a point's root folder.
+func (t *Tree) pointAttr(ctx context.Context, s *slot) (Attr, error) {
+	_, e, err := t.entry(ctx, place{slot: s})
+	if err != nil {
+		return Attr{}, err
+	}
+	var attr Attr
+	t.fill(&attr, s.number, 0, e)
+	return attr, nil
+}
+
+func (t *Tree) virtualAttr(n Node) (Attr, error) {
+	live, changed := t.points.list()
+	a := Attr{Node: n, Inode: uint64(n), Kind: table.Folder, Mode: 0o555, Nlink: 1,
+		Size: folderSize, Blocks: folderSize / 512, MTime: timeOf(changed)}
+	if t.opt.Owner != nil {
+		a.UID, a.GID = t.opt.Owner.UID, t.opt.Owner.GID
+	}
+	if n == latestNode {
+		if len(live) == 0 {
+			return Attr{}, fmt.Errorf("read %s: there is no point: %w", LatestName, fault.NotExist)
+		}
+		newest := live[len(live)-1]
+		a.Kind, a.Mode, a.Blocks = table.Symlink, 0o777, 0
+		a.Size = uint64(len(PointsName) + 1 + len(newest.name))
+		a.MTime = timeOf(newest.point.Started)
+	}
+	return a, nil
+}
+
+func timeOf(at time.Time) table.Time {
+	if at.IsZero() {
+		return table.Time{}
+	}
+	return table.Time{Sec: at.Unix(), Nsec: uint32(at.Nanosecond())}
+}
+
+// readVirtual lists the root or the folder of points. Cookies of points are
+// slot numbers, which never change their meaning.
+func (t *Tree) readVirtual(ctx context.Context, n Node, from uint64, yield func(*DirEntry, error) bool) {
+	if n == latestNode {
+		yield(nil, fmt.Errorf("list %s: %w", virtualName(n), fault.NotDir))
+		return
+	}
+	if err := t.current(ctx); err != nil {
+		yield(nil, err)
+		return
+	}
+	var d DirEntry
+	for i, name := range []string{".", ".."} {
+		node := Root
+		if i == 0 {
+			node = n
+		}
+		if from <= uint64(i) {
+			if d = t.dot(name, uint64(i+1), node); !yield(&d, nil) {
+				return
+			}
+		}
+	}
+	if n == Root {
+		t.readRoot(from, &d, yield)
+		return
+	}
+	live, _ := t.points.list()
+	for _, s := range live {
+		next := uint64(s.number-1) + firstCookie
+		if next <= from {
+			continue
+		}
+		// Their attributes are in their tables: to fill them in here would
+		// open a thousand points for one ls.
+		d = t.dot(s.name, next, t.nodeOf(s.number, 0))
+		if !yield(&d, nil) {
+			return
+		}
+	}
+}
+
+func (t *Tree) readRoot(from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
+	for i, n := range []Node{latestNode, pointsNode} {
+		next := uint64(i) + firstCookie
+		if next <= from {
+			continue
+		}
+		a, err := t.virtualAttr(n)
+		if err != nil {
+			continue // no point yet: no latest
+		}
+		*d = DirEntry{Name: []byte(virtualName(n)[1:]), Next: next, Attr: a}
+		if !yield(d, nil) {
+			return
+		}
+	}
+}
+
+// Readlink returns where a symbolic link points: the source's bytes, or for
+// latest a path relative to the root. fault.Invalid for what is no link.
+func (t *Tree) Readlink(ctx context.Context, n Node) (string, error) {
+	at, err := t.find(n)
+	if err != nil {
+		return "", err
+	}
+	if at.virtual == latestNode {
+		if err := t.current(ctx); err != nil {
+			return "", err
+		}
+		live, _ := t.points.list()
+		if len(live) == 0 {
+			return "", fmt.Errorf("read %s: there is no point: %w", LatestName, fault.NotExist)
+		}
+		return PointsName + "/" + live[len(live)-1].name, nil
+	}
+	if at.virtual != 0 {
+		return "", fmt.Errorf("read link %s: %w", virtualName(at.virtual), fault.Invalid)
+	}
+	_, e, err := t.entry(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	if e.Kind != table.Symlink {
+		return "", fmt.Errorf("read link %s: a %v: %w", table.Path(e.Key), e.Kind, fault.Invalid)
+	}
+	return e.Target, nil
+}
+
+// Stats is what df shows.
+type Stats struct {
+	Bytes uint64 // that the repository's store takes up; without that, content of the newest point
+	Files uint64 // entries of all points
+}
+
+// Sizer is a Source that knows what its store takes up.
+type Sizer interface {
+	StoredBytes() (uint64, bool)
+}
+
+// Stat returns how much there is.
+func (t *Tree) Stat(ctx context.Context) (Stats, error) {
+	if err := t.current(ctx); err != nil {
+		return Stats{}, err
+	}
+	var s Stats
+	live, _ := t.points.list()
+	for _, p := range live {
+		s.Files += p.point.Entries
+		s.Bytes = p.point.Bytes
+	}
+	if z, ok := t.src.(Sizer); ok {
+		if n, known := z.StoredBytes(); known {
+			s.Bytes = n
+		}
+	}
+	return s, nil
+}
