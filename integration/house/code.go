@@ -217,7 +217,9 @@ func (f *File) changes(report func(x ast.Expr, pos token.Pos)) {
 				}
 			}
 		case *ast.UnaryExpr:
-			if n.Op == token.AND {
+			// The address of a table's row is mostly taken to spare copying
+			// it; that of a whole variable to change it.
+			if _, whole := ast.Unparen(n.X).(*ast.Ident); n.Op == token.AND && whole {
 				report(n.X, n.Pos())
 			}
 		case *ast.CallExpr:

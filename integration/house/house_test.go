@@ -175,6 +175,7 @@ var broken = map[string][]struct {
 				//go:embed x.txt
 				var text string
 				func two() (int, int) { n := 1; n = 2; return n, table[n][0] }
+				func g() *string { return &table[0] }
 				func f(table []int) { table[0] = 1; x := repo{}; x.n = 3 }
 				type repo struct{ n int }`,
 			"repo/a_test.go":     `package repo; var update bool; func g() { update = true }`,
