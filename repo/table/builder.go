@@ -22,6 +22,7 @@ type Root struct {
 	Page  []byte // the root page itself
 	Level int    // 0 if one leaf holds all
 	Count uint64 // entries of the table
+	ID    chunk.ID
 }
 
 // Builder makes a table of entries that come in order. It is for one
@@ -76,8 +77,9 @@ func (b *Builder) Count() uint64 { return b.count + uint64(b.w.n) + uint64(b.kep
 // AtBoundary reports whether the next entry begins a page.
 func (b *Builder) AtBoundary() bool { return b.w.n == 0 && b.kept == nil }
 
-// Add appends an entry, whose key must be greater than all before. It keeps
-// nothing of e. An entry that breaks a rule of the format is fault.Invalid or
+// Add appends an entry, whose key must be greater than all before. The first
+// one is the root's, a folder; that the others' folders are there is for the
+// caller to see to. It keeps nothing of e. An entry that breaks a rule of the format is fault.Invalid or
 // fault.TooLarge and is not added; the Builder goes on. Other errors are the
 // Sink's, and end it.
 func (b *Builder) Add(ctx context.Context, e *Entry) error {
@@ -94,7 +96,7 @@ func (b *Builder) Add(ctx context.Context, e *Entry) error {
 	} else {
 		nameAt, ok = checkKey(e.Key)
 	}
-	if !ok {
+	if !ok || b.count == 0 && b.w.n == 0 && (len(e.Key) > 1 || e.Kind != Folder) {
 		return fmt.Errorf("add entry with the key %.200q: %w", e.Key, fault.Invalid)
 	}
 	if err := validate(e); err != nil {
@@ -107,7 +109,7 @@ func (b *Builder) Add(ctx context.Context, e *Entry) error {
 	before := len(b.w.buf)
 	b.w.add(e, shared)
 	b.last, b.nameAt = append(b.last[:0], e.Key...), nameAt
-	if b.cut.ends(true, b.w.n, len(b.w.buf), b.w.keys, len(b.w.buf)-before, e.Key) {
+	if b.cut.ends(len(b.w.buf), b.w.keys, len(b.w.buf)-before, e.Key) {
 		return b.end(ctx)
 	}
 	return nil
@@ -243,7 +245,7 @@ func (b *Builder) Finish(ctx context.Context) (*Root, error) {
 		}
 		l = up
 	}
-	return &Root{Page: l.held, Level: height, Count: b.count}, nil
+	return &Root{Page: l.held, Level: height, Count: b.count, ID: b.leaf.ids.Sum(l.held)}, nil
 }
 
 // rebuild returns the root of a table whose only page was taken over.
@@ -255,5 +257,6 @@ func (b *Builder) rebuild() (*Root, error) {
 		b.w.add(e, commonPrefix(prev, e.Key))
 		prev = e.Key
 	}
-	return &Root{Page: b.w.appendPage(nil, entryPage), Count: b.count}, nil
+	page := b.w.appendPage(nil, entryPage)
+	return &Root{Page: page, Count: b.count, ID: b.leaf.ids.Sum(page)}, nil
 }

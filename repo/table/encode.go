@@ -176,6 +176,8 @@ func validate(e *Entry) error {
 		return fmt.Errorf("entry %.200q: target of %d bytes: %w", Path(e.Key), len(e.Target), fault.TooLarge)
 	case e.Kind != CharDevice && e.Kind != BlockDevice && e.Major|e.Minor != 0:
 		why = "device number, and no device"
+	case e.Kind == Folder && e.Link != nil:
+		why = "a folder with a link"
 	}
 	if why == "" {
 		why = badContent(e)
@@ -266,7 +268,8 @@ func badExtents(e *Entry) string {
 
 func validSubtree(e *Entry) bool {
 	t := e.Tree
-	return t.Level >= 0 && t.Level < MaxLevels && t.Ref.Count == e.Size && len(t.Ref.Separator) == 0 && validRef(&t.Ref)
+	return t.Level >= 0 && t.Level < MaxLevels && t.Ref.Count == e.Size && len(t.Ref.Separator) == 0 &&
+		t.Ref.HintOffset|t.Ref.HintLength == 0 && validRef(&t.Ref)
 }
 
 func validRef(r *Ref) bool {

@@ -81,7 +81,7 @@ func (b *ExtentBuilder) write(ctx context.Context, n int) error {
 		b.w.extent(x)
 		b.w.n++
 		b.below += x.Length
-		if b.cut.ends(true, b.w.n, len(b.w.buf), 0, len(b.w.buf)-before, hashed(x)) {
+		if b.cut.ends(len(b.w.buf), 0, len(b.w.buf)-before, hashed(x)) {
 			if err := b.end(ctx); err != nil {
 				return err
 			}

@@ -79,6 +79,9 @@ var genEntry = rapid.Custom(func(t *rapid.T) *Entry {
 		e.Major, e.Minor = rapid.Uint32().Draw(t, "major"), rapid.Uint32().Draw(t, "minor")
 	}
 	if rapid.IntRange(0, 7).Draw(t, "linked") == 0 {
+		if e.Kind == Folder {
+			e.Kind = FIFO
+		}
 		e.Link = &Link{rapid.Uint32().Draw(t, "device"), rapid.Uint64().Draw(t, "inode"), rapid.Uint64().Draw(t, "links")}
 	}
 	if rapid.IntRange(0, 7).Draw(t, "attributes") == 0 {
@@ -124,7 +127,7 @@ func genEntries(n int) *rapid.Generator[[]*Entry] {
 			folders = append(folders, strings.TrimPrefix(above+"/"+genName.Draw(t, "folder"), "/"))
 		}
 		root := genEntry.Draw(t, "root")
-		root.Key = Key("/")
+		*root = Entry{Key: Key("/"), Kind: Folder, Mode: root.Mode, UID: root.UID, MTime: root.MTime, Xattrs: root.Xattrs}
 		byKey := map[string]*Entry{string(root.Key): root}
 		for range rapid.IntRange(0, n).Draw(t, "entries") {
 			e := genEntry.Draw(t, "entry")

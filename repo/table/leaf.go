@@ -12,8 +12,8 @@ import (
 
 // Memory that values take, in bytes on 64-bit machines; a test compares.
 const (
-	entryMemory  = 224
-	extentMemory = 40
+	entryMemory  = 208
+	extentMemory = 32
 	linkMemory   = 24
 	xattrMemory  = 40
 	refMemory    = 96
@@ -166,6 +166,10 @@ func (r *leafReader) read(e *Entry) {
 		return
 	}
 	e.Kind, e.Incomplete = Kind(head&15), flags&flagIncomplete != 0
+	if r.keyLen == 1 && e.Kind != Folder {
+		r.fail("the root is no folder")
+		return
+	}
 	e.MTime.Sec = r.before.sec + r.svarint()
 	e.MTime.Nsec = uint32(r.limited(nanos-1, "nanoseconds out of bounds"))
 	r.owner(e, flags)
@@ -262,6 +266,9 @@ func (r *leafReader) owner(e *Entry, flags byte) {
 // rare reads the parts that few entries have.
 func (r *leafReader) rare(e *Entry, flags byte) {
 	if flags&flagLink != 0 {
+		if e.Kind == Folder {
+			r.fail("a folder with a link")
+		}
 		link := Link{Device: uint32(r.limited(1<<32-1, "device slot out of bounds"))}
 		link.Inode, link.Count = r.uvarint(), r.uvarint()
 		r.links, r.linkOf = append(r.links, link), append(r.linkOf, r.entry)
@@ -372,8 +379,8 @@ func (r *leafReader) subtree(e *Entry) {
 		r.fail("separator of an extent tree")
 	}
 	r.ref(&t.Ref)
-	if t.Ref.Count != e.Size {
-		r.fail("extent tree of another size than the file")
+	if t.Ref.Count != e.Size || t.Ref.HintOffset|t.Ref.HintLength != 0 {
+		r.fail("extent tree of another size than the file, or with a hint")
 	}
 	e.Tree = t
 	r.extra += refMemory + 8

@@ -170,7 +170,7 @@ func (l *level) raise(ctx context.Context, cut *cutter, hints bool) (*level, err
 		before := len(w.buf)
 		w.add(r)
 		count += r.Count
-		if cut.ends(false, w.n, len(w.buf), w.keys, len(w.buf)-before, r.ID[:]) {
+		if w.n >= leastRefs && cut.ends(len(w.buf), w.keys, len(w.buf)-before, r.ID[:]) {
 			return end()
 		}
 		return nil

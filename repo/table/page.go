@@ -17,15 +17,13 @@ const (
 	refPage    = 3
 )
 
-// Where a page must end, however its keys hash (FORMAT 6.5). They bound a
-// page to MaxPage and what it takes in memory, and keep at least leastRecords
-// references in an upper page, without which a tree of long keys would grow
-// beyond MaxLevels.
+// Where a page ends however its keys hash, and where it does not (FORMAT 6.5):
+// long keys must neither fill memory nor leave upper pages of one reference,
+// whose tree would grow beyond MaxLevels.
 const (
-	leastRecords = 8
-	mostLeaf     = 128 << 10 // bytes of records in a leaf
-	mostKeys     = 1 << 20   // bytes of keys or separators, written out
-	maxKeys      = 2 << 20   // what a reader allows of them
+	leastRefs = 4
+	mostKeys  = 3 << 20 // bytes of keys or separators, in full
+	maxKeys   = 4 << 20 // what a reader allows of them
 )
 
 // pageWriter writes the records of one page at a time. It knows what all
@@ -318,17 +316,15 @@ func newCutter(p *Params) (*cutter, error) {
 	return &cutter{hash: chunk.NewHasher(&p.Table), min: p.Min, avg: p.Average, unit: unit}, nil
 }
 
-// ends tells whether a page ends after a record (FORMAT 6.5): n records of s
-// bytes so far, keys bytes of keys written out, e bytes of this record and x
-// to hash for it.
-func (c *cutter) ends(leaf bool, n, s, keys, e int, x []byte) bool {
+// ends tells whether a page ends after a record (FORMAT 6.5): s bytes of
+// records so far, keys bytes of keys in full, e bytes of this record and x to
+// hash for it.
+func (c *cutter) ends(s, keys, e int, x []byte) bool {
 	switch {
-	case keys >= mostKeys, leaf && s >= mostLeaf:
+	case s >= 4*c.avg, keys > mostKeys:
 		return true
-	case n < leastRecords, s < c.min:
+	case s < c.min:
 		return false
-	case s >= 4*c.avg:
-		return true
 	}
 	if s >= c.avg {
 		e *= 4

@@ -73,7 +73,7 @@ func mutate(rt *rapid.T, old []*Entry, changes int) []*Entry {
 				delete(byKey, string(e.Key))
 			}
 		case 1:
-			c := e.Clone()
+			c := e.Clone() // of the root, too
 			c.MTime.Sec++
 			byKey[string(c.Key)] = c
 		case 2:
