@@ -132,22 +132,27 @@ def _labeled_expand(suite, prk, label, info, length):
     return expand(prk, length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info, length)
 
 
+def x25519_public(private):
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
 def hpke_open(private, enc, info, aad, sealed):
     """Opens one message: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, base mode."""
-    key = X25519PrivateKey.from_private_bytes(private)
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    dh = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(enc))
+    key, nonce = hpke_schedule(dh, enc, x25519_public(private), info)
+    return gcm_open(key, nonce, sealed, aad, "a sealed session key")
+
+
+def hpke_schedule(dh, enc, public, info):
+    """Key and first nonce from what both sides know (RFC 9180, 4.1 and 5.1)."""
     kem = b"KEM" + bytes((0x00, 0x20))
-    dh = key.exchange(X25519PublicKey.from_public_bytes(enc))
     prk = _labeled_extract(kem, b"", b"eae_prk", dh)
     shared = _labeled_expand(kem, prk, b"shared_secret", enc + public, 32)
-
     suite = b"HPKE" + bytes((0x00, 0x20, 0x00, 0x01, 0x00, 0x02))
     context = b"\0" + _labeled_extract(suite, b"", b"psk_id_hash", b"")
     context += _labeled_extract(suite, b"", b"info_hash", info)
     secret = _labeled_extract(suite, shared, b"secret", b"")
-    aead_key = _labeled_expand(suite, secret, b"key", context, 32)
-    nonce = _labeled_expand(suite, secret, b"base_nonce", context, 12)
-    return gcm_open(aead_key, nonce, sealed, aad, "a sealed session key")
+    return _labeled_expand(suite, secret, b"key", context, 32), _labeled_expand(suite, secret, b"base_nonce", context, 12)
 
 
 def gcm_open(key, nonce, sealed, ad, what):
