@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 	if !child {
 		os.Exit(m.Run())
 	}
+	runtime.LockOSThread() // strace counts the calls of each thread on its own
 	d, err := Open(path)
 	if err == nil {
 		err = d.Put(context.Background(), testName, testData())
