@@ -28,8 +28,8 @@ const (
 type handle struct {
 	t      *table
 	parent *handle // nil for "/"
-	path   string
-	follow bool // above a root: reached through symbolic links, too
+	path   string  // followed by a zero byte in memory
+	follow bool    // above a root: reached through symbolic links, too
 
 	refs     atomic.Int32
 	dev, ino uint64 // what was opened first; another folder is not ours
@@ -52,13 +52,13 @@ type table struct {
 
 func newTable() *table { return &table{} }
 
-func newHandle(t *table, parent *handle, path string, follow bool) *handle {
-	h := &handle{t: t, parent: parent, path: path, follow: follow, fd: -1}
+// init readies the handle of a closed folder. path is terminated.
+func (h *handle) init(t *table, parent *handle, path string, follow bool) {
+	h.t, h.parent, h.path, h.follow, h.fd = t, parent, path, follow, -1
 	h.refs.Store(1)
 	if parent != nil {
 		parent.retain()
 	}
-	return h
 }
 
 func (h *handle) retain() { h.refs.Add(1) }
@@ -232,7 +232,7 @@ func (h *handle) openNow() (int, error) {
 }
 
 func (h *handle) openIn(up int) (int, error) {
-	fd, err := h.t.openat(up, h.base(), folderFlags|unix.O_NOFOLLOW)
+	fd, err := h.t.openat(up, h.base(), true, folderFlags|unix.O_NOFOLLOW)
 	if err != nil {
 		return -1, fmt.Errorf("open folder %s: %w", h.path, err)
 	}
@@ -244,7 +244,7 @@ func (h *handle) openByPath() (int, error) {
 	if !h.follow {
 		flags |= unix.O_NOFOLLOW
 	}
-	fd, err := h.t.openat(unix.AT_FDCWD, h.path, flags)
+	fd, err := h.t.openat(unix.AT_FDCWD, h.path, true, flags)
 	if err != nil {
 		return -1, fmt.Errorf("open folder %s: %w", h.path, err)
 	}
@@ -317,11 +317,16 @@ func (h *handle) isSame(fd int) bool {
 
 // openat opens with O_NOATIME where that is allowed: it is to the owner and
 // to root. Without descriptors to spare the idle ones are closed.
-func (t *table) openat(dir int, name string, flags int) (int, error) {
+// terminated says that a zero byte follows name in memory.
+func (t *table) openat(dir int, name string, terminated bool, flags int) (int, error) {
+	call := unix.Openat
+	if terminated {
+		call = openTerminated
+	}
 	flags |= unix.O_NOATIME
 	freed := false
 	for {
-		fd, err := unix.Openat(dir, name, flags, 0)
+		fd, err := call(dir, name, flags, 0)
 		switch {
 		case err == nil:
 			return fd, nil
@@ -457,7 +462,7 @@ func (h *handle) openFile(name string) (*os.File, error) {
 		return nil, err
 	}
 	defer h.unpin()
-	fd, err := h.t.openat(dir, name, fileFlags)
+	fd, err := h.t.openat(dir, name, false, fileFlags)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", join(h.path, name), err)
 	}

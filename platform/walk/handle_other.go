@@ -28,10 +28,9 @@ func newTable() *table { return &table{} }
 
 func (t *table) close() {}
 
-func newHandle(_ *table, parent *handle, path string, follow bool) *handle {
-	h := &handle{parent: parent, path: path, follow: follow}
+func (h *handle) init(_ *table, parent *handle, path string, follow bool) {
+	h.parent, h.path, h.follow = parent, path, follow
 	h.refs.Store(1)
-	return h
 }
 
 func (h *handle) retain()           { h.refs.Add(1) }

@@ -8,16 +8,19 @@ type phase uint8
 
 const (
 	toList   phase = iota // its names are to be read
-	listing               // somebody reads them
+	inList                // somebody reads them
 	toStat                // slices of a big folder are to be stat'ed
-	stating               // all slices are taken, not all done
+	inStat                // all slices are taken, not all done
 	toEnter               // it has subfolders that nobody has begun
 	finished              // all subfolders are begun; not in the list any more
 )
 
 // node is a folder between being found and being left by the consumer.
+//
+// The folder's handle is part of it, and keeps it alive as long as somebody
+// retains the folder or one below: what takes much memory is not kept here.
 type node struct {
-	h     *handle
+	h     handle
 	roots *rootNode // roots further down, or nil
 	full  bool      // every entry is wanted, not only those that lead to roots
 	below bool      // at or below a root: no link is followed
@@ -52,6 +55,10 @@ type node struct {
 	kidCount    int
 	first, tail *node
 	sibling     *node
+
+	// The memory of parts and kids in a folder of one slice.
+	onePart [1]*part
+	oneKids [1][]byte
 }
 
 // part is one slice of a folder's listing, a small folder's only one.
@@ -86,11 +93,11 @@ func (w *walker) takeKid(n *node) *node {
 	}
 	b := n.kids[0]
 	flag, size := b[0], int(binary.LittleEndian.Uint16(b[1:]))
-	name := string(b[3 : 3+size])
+	name := b[3 : 3+size]
 	n.kids[0] = b[3+size:]
 	n.kidCount--
 
-	k := &node{roots: n.roots.child(name), above: n.note, phase: listing, charge: nodeCharge}
+	k := &node{roots: n.roots.childOf(name), above: n.note, phase: inList, charge: nodeCharge}
 	k.full = n.full
 	switch {
 	case !n.full || flag == kidCrosses:
@@ -99,7 +106,7 @@ func (w *walker) takeKid(n *node) *node {
 		k.dev = n.stat.Dev
 	}
 	k.below = n.below || k.full
-	k.h = newHandle(w.table, n.h, join(n.h.path, name), !k.below)
+	k.h.init(w.table, &n.h, joinTerminated(n.h.path, name), !k.below)
 	w.ahead += k.charge
 
 	if n.tail != nil {
@@ -113,6 +120,18 @@ func (w *walker) takeKid(n *node) *node {
 		w.finish(n)
 	}
 	return k
+}
+
+// addParts makes room for parts. The caller holds walker.mu.
+func (n *node) addParts(parts ...*part) {
+	if n.parts == nil && len(parts) == 1 {
+		n.parts, n.kids = n.onePart[:0], n.oneKids[:0]
+	}
+	for _, p := range parts {
+		p.index = len(n.parts)
+		n.parts = append(n.parts, p)
+		n.kids = append(n.kids, nil)
+	}
 }
 
 // insertBefore puts k into the list before n.
@@ -129,7 +148,7 @@ func (w *walker) insertBefore(k, n *node) {
 // finish takes n, which has no more work, out of the list.
 func (w *walker) finish(n *node) {
 	n.phase = finished
-	n.kids = nil
+	n.kids, n.oneKids[0] = nil, nil
 	if n.prev != nil {
 		n.prev.next = n.next
 	} else {

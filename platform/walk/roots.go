@@ -23,6 +23,14 @@ func (r *rootNode) child(name string) *rootNode {
 	return r.below[name]
 }
 
+// childOf is child for a name that is not a string.
+func (r *rootNode) childOf(name []byte) *rootNode {
+	if r == nil {
+		return nil
+	}
+	return r.below[string(name)]
+}
+
 func (r *rootNode) grow(name string) *rootNode {
 	if c := r.below[name]; c != nil {
 		return c

@@ -24,3 +24,13 @@ func lstatTerminated(fd int, name string, st *unix.Stat_t) error {
 		}
 	}
 }
+
+// openTerminated is openat without a copy of the name.
+func openTerminated(dir int, name string, flags int, perm uint32) (int, error) {
+	fd, _, no := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir),
+		uintptr(unsafe.Pointer(unsafe.StringData(name))), uintptr(flags|unix.O_LARGEFILE), uintptr(perm), 0, 0)
+	if no != 0 {
+		return -1, no
+	}
+	return int(fd), nil
+}

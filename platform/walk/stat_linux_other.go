@@ -14,3 +14,7 @@ func lstatTerminated(fd int, name string, st *unix.Stat_t) error {
 		}
 	}
 }
+
+func openTerminated(dir int, name string, flags int, perm uint32) (int, error) {
+	return unix.Openat(dir, name, flags, perm)
+}

@@ -33,6 +33,7 @@ import (
 	"iter"
 	"sort"
 	"time"
+	"unsafe"
 )
 
 // Type bits of Stat.Mode, as in Linux's st_mode. They are the same on every
@@ -184,4 +185,16 @@ func join(dir, name string) string {
 		return "/" + name
 	}
 	return dir + "/" + name
+}
+
+// joinTerminated is join with a zero byte after the path in memory, as the
+// kernel wants it: folders are opened without a copy.
+func joinTerminated(dir string, name []byte) string {
+	b := make([]byte, 0, len(dir)+len(name)+2)
+	b = append(b, dir...)
+	if dir != "/" {
+		b = append(b, '/')
+	}
+	b = append(append(b, name...), 0)
+	return unsafe.String(&b[0], len(b)-1)
 }

@@ -67,7 +67,7 @@ func (w *walker) run(yield func(*Folder, error) bool) {
 		}
 	}
 	top := &node{roots: roots, full: roots.root, below: roots.root, phase: toList}
-	top.h = newHandle(w.table, nil, "/", !roots.root)
+	top.h.init(w.table, nil, "/\x00"[:1], !roots.root)
 	w.todo = top
 
 	var workers sync.WaitGroup
@@ -168,7 +168,7 @@ func (w *walker) await(self *worker, n *node, i int) *part {
 		var ok bool
 		switch {
 		case n.phase == toList:
-			n.phase = listing
+			n.phase = inList
 			t, ok = task{n: n}, true
 		case n.phase == toStat && n.taken <= i:
 			t, ok = w.takePart(n), true
@@ -212,7 +212,7 @@ func (w *walker) nextTask() (task, bool) {
 		switch n.phase {
 		case toList:
 			if !n.headOnly {
-				n.phase = listing
+				n.phase = inList
 				return task{n: n}, true
 			}
 		case toStat:
@@ -228,7 +228,7 @@ func (w *walker) nextTask() (task, bool) {
 func (w *walker) takePart(n *node) task {
 	p := n.parts[n.taken]
 	if n.taken++; n.taken == len(n.parts) {
-		n.phase = stating
+		n.phase = inStat
 	}
 	p.charge = entrySize * (p.to - p.from)
 	w.ahead += p.charge
@@ -254,30 +254,38 @@ func (w *walker) work() {
 	w.mu.Unlock()
 }
 
-// listed takes in what listing n gave: parts that are done, or to be done
-// from names. The caller does not hold mu.
-func (w *walker) listed(n *node, parts []*part, names *nameList) {
+// listing is what listing a folder gave.
+type listing struct {
+	part   *part     // done: the folder, or the rest of it
+	names  *nameList // or else names, of which
+	parts  []*part   // these slices are to be stat'ed
+	tooBig bool      // or nothing: the folder is left to the consumer, so that
+	// there is only one such list of names in memory
+}
+
+// listed takes in what listing n gave. The caller does not hold mu.
+func (w *walker) listed(n *node, r listing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, p := range parts {
-		p.index = len(n.parts)
-		n.parts = append(n.parts, p)
-		n.kids = append(n.kids, nil)
-	}
-	n.names = names
 	w.consumed(n.nameCharge) // of its postponement
 	n.nameCharge = 0
-	if names != nil {
-		n.phase = toStat
-		n.more, n.last = names.cut, names.last()
-		n.nameCharge = names.memory()
+	switch {
+	case r.tooBig:
+		n.phase, n.headOnly = toList, true
+		n.nameCharge = w.aheadNames
 		w.ahead += n.nameCharge
-		w.wake(len(parts) - 1)
-	} else {
-		p := parts[0]
+	case r.names != nil:
+		n.addParts(r.parts...)
+		n.phase, n.names = toStat, r.names
+		n.more, n.last = r.names.cut, r.names.last()
+		n.nameCharge = r.names.memory()
+		w.ahead += n.nameCharge
+		w.wake(len(r.parts) - 1)
+	default:
+		n.addParts(r.part)
 		n.taken, n.done, n.more = len(n.parts), len(n.parts), false
-		w.ahead += p.charge
-		w.partDone(n, p)
+		w.ahead += r.part.charge
+		w.partDone(n, r.part)
 		w.passDone(n)
 	}
 	w.tell(n)

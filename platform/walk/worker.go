@@ -26,22 +26,27 @@ func (k *worker) do(t task, head bool) {
 	k.list(t.n, head)
 }
 
-// list reads the names of a folder, or of a giant one the next range of
-// names. A folder of ordinary size is stat'ed at once.
+// list lists a folder and tells the walker. By then the descriptor is not in
+// use any more: the consumer may release the folder at once.
 func (k *worker) list(n *node, head bool) {
 	fd, err := k.open(n)
 	if err != nil {
-		k.w.listed(n, []*part{n.failed(err)}, nil)
+		k.w.listed(n, listing{part: n.failed(err)})
 		return
 	}
-	defer n.h.unpin()
+	r := k.listOpen(n, fd, head)
+	n.h.unpin()
+	k.w.listed(n, r)
+}
+
+// listOpen reads the names of a folder, or of a giant one the next range of
+// names. A folder of ordinary size is stat'ed at once.
+func (k *worker) listOpen(n *node, fd int, head bool) listing {
 	if n.dev != 0 && n.stat.Dev != n.dev { // mounted since its lstat
-		k.w.listed(n, []*part{n.newPart(0, 0)}, nil)
-		return
+		return listing{part: n.newPart(0, 0)}
 	}
 	if !n.full {
-		k.w.listed(n, []*part{k.listSteps(n, fd)}, nil)
-		return
+		return listing{part: k.listSteps(n, fd)}
 	}
 	limit := k.w.headNames
 	if !head {
@@ -52,24 +57,22 @@ func (k *worker) list(n *node, head bool) {
 	}
 	l := &k.names
 	l.reset(n.last, limit)
-	err = n.h.readNames(fd, l, k.buf, !head)
+	err := n.h.readNames(fd, l, k.buf, !head)
 	if errors.Is(err, errBig) {
-		k.w.postpone(n)
-		return
+		return listing{tooBig: true}
 	}
 	l.sort()
 	if n.last == "" && k.w.o.Enter != nil {
-		n.note = k.w.o.Enter(&Folder{Path: n.h.path, Stat: n.stat, h: n.h, names: l, whole: !l.cut}, n.above)
+		n.note = k.w.o.Enter(&Folder{Path: n.h.path, Stat: n.stat, h: &n.h, names: l, whole: !l.cut}, n.above)
 	}
-	if len(l.recs) <= k.w.sliceLen && !l.cut {
-		p := n.newPart(0, len(l.recs))
-		p.Err = err
-		k.fill(n, p, l, fd)
-		p.charge = entrySize*len(p.Entries) + len(l.buf)
-		k.w.listed(n, []*part{p}, nil)
-		return
+	if len(l.recs) > k.w.sliceLen || l.cut {
+		return listing{parts: n.cutParts(l, k.w.sliceLen, err), names: l.handOver()}
 	}
-	k.w.listed(n, n.cutParts(l, k.w.sliceLen, err), l.handOver())
+	p := n.newPart(0, len(l.recs))
+	p.Err = err
+	k.fill(n, p, l, fd)
+	p.charge = entrySize*len(p.Entries) + len(l.buf)
+	return listing{part: p}
 }
 
 // open opens the folder, or pins it if it was opened before.
@@ -175,7 +178,7 @@ func (k *worker) listSteps(n *node, fd int) *part {
 }
 
 func (n *node) newPart(from, to int) *part {
-	return &part{Folder: Folder{Path: n.h.path, Stat: n.stat, Note: n.note, h: n.h}, from: from, to: to}
+	return &part{Folder: Folder{Path: n.h.path, Stat: n.stat, Note: n.note, h: &n.h}, from: from, to: to}
 }
 
 // failed makes the part of a folder that cannot be read.
@@ -205,15 +208,4 @@ func (l *nameList) handOver() *nameList {
 	names := *l
 	*l = nameList{}
 	return &names
-}
-
-// postpone leaves a folder whose names are too many to the consumer: so there
-// is only one such list in memory.
-func (w *walker) postpone(n *node) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n.phase, n.headOnly = toList, true
-	n.nameCharge = w.aheadNames
-	w.ahead += w.aheadNames
-	w.tell(n)
 }
