@@ -39,30 +39,44 @@ func newHandles(limit int) *handles {
 
 // acquire returns the open object; release must be called for it.
 func (c *handles) acquire(name, path string) (*handle, error) {
-	c.mu.Lock()
-	if h := c.named[name]; h != nil {
-		h.users++
-		c.order.MoveToFront(h.place)
-		c.mu.Unlock()
+	h, forgotten := c.kept(name)
+	if h != nil {
 		return h, nil
 	}
-	forgotten := c.forgotten
-	c.mu.Unlock()
-
 	file, size, err := openObject(path)
 	if err != nil {
 		return nil, err
 	}
-	h := &handle{file: file, size: size, name: name, users: 1}
+	h = &handle{file: file, size: size, name: name, users: 1}
+	c.keep(h, forgotten)
+	return h, nil
+}
+
+// kept returns the handle of name for one more user, or nil and what forgotten
+// is now.
+func (c *handles) kept(name string) (*handle, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.forgotten == forgotten && c.named[name] == nil {
-		c.named[name], h.place = h, c.order.PushFront(h)
-		for c.order.Len() > c.limit {
-			c.drop(c.order.Back().Value.(*handle))
-		}
+	h := c.named[name]
+	if h != nil {
+		h.users++
+		c.order.MoveToFront(h.place)
 	}
-	return h, nil
+	return h, c.forgotten
+}
+
+// keep lets later calls find h, which was opened when forgotten had that
+// value, unless it may be out of date or somebody else was faster.
+func (c *handles) keep(h *handle, forgotten uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.forgotten != forgotten || c.named[h.name] != nil {
+		return
+	}
+	c.named[h.name], h.place = h, c.order.PushFront(h)
+	for c.order.Len() > c.limit {
+		c.drop(c.order.Back().Value.(*handle))
+	}
 }
 
 // release ends the use that acquire began.

@@ -236,9 +236,8 @@ func (c *handles) check(t *testing.T) {
 	}
 }
 
-// TestAFileOpenedBeforeItsDeletionIsNotKept deletes between the opening of a
-// file and its being kept.
-func TestAFileOpenedBeforeItsDeletionIsNotKept(t *testing.T) {
+// TestDeletionOfAFileInUse: its reader ends in peace, nobody else finds it.
+func TestDeletionOfAFileInUse(t *testing.T) {
 	d := newDir(t)
 	put(t, d, "a", []byte("x"))
 	h, err := d.reads.acquire("a", d.path("a"))
@@ -258,6 +257,30 @@ func TestAFileOpenedBeforeItsDeletionIsNotKept(t *testing.T) {
 	}
 	if _, err := d.Get(t.Context(), "a", 0, buf); fault.KindOf(err) != fault.NotExist {
 		t.Errorf("Get after Delete: %v", err)
+	}
+}
+
+// TestAFileOpenedBeforeItsDeletionIsNotKept deletes after a Get has opened the
+// file, and before it keeps it for others.
+func TestAFileOpenedBeforeItsDeletionIsNotKept(t *testing.T) {
+	d := newDir(t)
+	put(t, d, "a", []byte("x"))
+	_, forgotten := d.reads.kept("a")
+	file, size, err := openObject(d.path("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	h := &handle{file: file, size: size, name: "a", users: 1}
+	d.reads.keep(h, forgotten)
+	if _, err := d.Get(t.Context(), "a", 0, make([]byte, 1)); fault.KindOf(err) != fault.NotExist {
+		t.Errorf("Get after Delete: %v", err)
+	}
+	d.reads.release(h)
+	if _, err := h.file.Stat(); !errors.Is(err, iofs.ErrClosed) {
+		t.Errorf("the last user left it open: %v", err)
 	}
 }
 
