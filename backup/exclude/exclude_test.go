@@ -61,6 +61,15 @@ func TestAbsolutePathsAndAnchors(t *testing.T) {
 	}
 }
 
+func TestLiteral(t *testing.T) {
+	for _, path := range []string{"/r/plain", "/r/a*b", `/r/[x]\?`, "/r/!x #", "/r/ä "} {
+		m := compile(t, []string{"/r"}, Literal(path))
+		if !m.Excluded(path, true) || m.Excluded(path+"x", true) || m.Excluded("/r/x"+path, true) {
+			t.Errorf("%s is not matched, or more than that", path)
+		}
+	}
+}
+
 func TestTheLastPatternDecides(t *testing.T) {
 	// Each of these is found another way: in a map of names, in a map of
 	// paths, by a suffix, by a walk.

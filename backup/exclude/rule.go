@@ -122,3 +122,16 @@ var (
 	errBackslash   = errors.New("a backslash at the end")
 	errClass       = errors.New("no such character class")
 )
+
+// Literal returns the pattern for an absolute path, written with slashes, and
+// for nothing else.
+func Literal(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		if strings.IndexByte(`\*?[`, path[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(path[i])
+	}
+	return b.String()
+}

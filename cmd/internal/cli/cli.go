@@ -13,7 +13,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +30,7 @@ type App struct {
 	Now            func() time.Time
 	Zone           *time.Location // of times that users type and see
 	Globals        Globals
+	Given          []byte // the passphrase, if somebody has said it already
 }
 
 // New returns the App of this process.
@@ -74,9 +74,4 @@ func (a *App) JSON(v any) error {
 		return fmt.Errorf("print result: %w", err)
 	}
 	return nil
-}
-
-// Main runs a command and returns the program's exit code.
-func (a *App) Main(ctx context.Context, run func(context.Context) error) int {
-	return a.Report(run(ctx))
 }

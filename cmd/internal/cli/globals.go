@@ -38,7 +38,7 @@ func (g *Globals) Flags(root *cobra.Command) {
 	f.StringVarP(&g.Repository, "repository", "r", "", "where the recovery points are kept: a folder ($"+EnvRepository+")")
 	f.StringVar(&g.PassphraseFile, "passphrase-file", "", "read the passphrase from this file ($"+EnvPassphraseFile+")")
 	f.StringVar(&g.PassphraseCommand, "passphrase-command", "", "run this command, which prints the passphrase")
-	f.StringVar(&g.CacheDir, "cache-dir", "", "keep what can be rebuilt in this folder")
+	f.StringVar(&g.CacheDir, "cache-dir", "", "keep this machine's keys and index in this folder")
 	f.StringVar(&g.ConfigPath, "config", "", "read this configuration file")
 	f.BoolVar(&g.JSON, "json", false, "print results and errors as JSON")
 	f.BoolVarP(&g.Quiet, "quiet", "q", false, "print nothing but results and errors")
@@ -67,30 +67,46 @@ func (a *App) Resolve() error {
 	if g.PassphraseFile == "" && g.PassphraseCommand == "" {
 		g.PassphraseFile, g.PassphraseCommand = g.Config.PassphraseFile, g.Config.PassphraseCommand
 	}
-	if g.CacheDir, err = a.cacheDir(first(g.CacheDir, g.Config.CacheDir)); err != nil {
+	if g.CacheDir, err = a.stateDir(first(g.CacheDir, g.Config.CacheDir)); err != nil {
 		return err
 	}
 	return nil
 }
 
-// cacheDir returns the folder for local state, absolute: where somebody said,
-// or below the user's cache folder.
-func (a *App) cacheDir(said string) (string, error) {
+// stateDir returns the folder for what this machine keeps, absolute: where
+// somebody said, or where such things lie.
+func (a *App) stateDir(said string) (string, error) {
 	if said != "" {
 		dir, err := filepath.Abs(said)
 		if err != nil {
-			return "", fmt.Errorf("find the cache folder %s: %w", said, err)
+			return "", fmt.Errorf("find the folder %s: %w", said, err)
 		}
 		return dir, nil
 	}
-	if dir := a.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/tidemark", nil
+	}
+	if dir := a.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "tidemark"), nil
 	}
-	dir, err := os.UserCacheDir()
+	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", Hint(fmt.Errorf("find the user's cache folder: %w: %w", err, fault.Invalid), "give --cache-dir")
+		return "", Hint(fmt.Errorf("find the user's home folder: %w: %w", err, fault.Invalid), "give --cache-dir")
 	}
-	return filepath.Join(dir, "tidemark"), nil
+	return filepath.Join(home, ".local", "state", "tidemark"), nil
+}
+
+// DataDir returns the user's folder for data of the program: $XDG_DATA_HOME,
+// or ~/.local/share.
+func (a *App) DataDir() (string, error) {
+	if dir := a.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "tidemark"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", Hint(fmt.Errorf("find the user's home folder: %w: %w", err, fault.Invalid), "set XDG_DATA_HOME")
+	}
+	return filepath.Join(home, ".local", "share", "tidemark"), nil
 }
 
 // NeedRepository fails if nobody said where the repository is.

@@ -27,6 +27,9 @@ const (
 // from the command, or from the user at the terminal. Without any of these
 // the error is fault.Locked.
 func (a *App) Passphrase(ctx context.Context) ([]byte, error) {
+	if a.Given != nil {
+		return a.Given, nil
+	}
 	p, err := a.configured(ctx)
 	if p != nil || err != nil {
 		return p, err

@@ -30,7 +30,7 @@ func testApp(t *testing.T, configuration string, env map[string]string) (*App, *
 
 func TestPrecedence(t *testing.T) {
 	const file = "repository = '/config'\npassphrase_command = 'from config'\ncache_dir = '/cache/config'"
-	env := map[string]string{EnvRepository: "/env", EnvPassphraseFile: "/pass/env", "XDG_CACHE_HOME": "/xdg"}
+	env := map[string]string{EnvRepository: "/env", EnvPassphraseFile: "/pass/env", "XDG_STATE_HOME": "/xdg"}
 
 	a, _ := testApp(t, file, env)
 	a.Globals.Repository, a.Globals.PassphraseCommand, a.Globals.CacheDir = "/flag", "from flag", "/cache/flag"
@@ -49,8 +49,12 @@ func TestPrecedence(t *testing.T) {
 	check("environment", "/env", "/pass/env", "", "/cache/config")
 	a, _ = testApp(t, file, nil)
 	check("configuration", "/config", "", "from config", "/cache/config")
-	a, _ = testApp(t, "", map[string]string{"XDG_CACHE_HOME": "/xdg"})
-	check("defaults", "", "", "", "/xdg/tidemark")
+	a, _ = testApp(t, "", map[string]string{"XDG_STATE_HOME": "/xdg"})
+	state := "/xdg/tidemark"
+	if os.Geteuid() == 0 {
+		state = "/var/lib/tidemark"
+	}
+	check("defaults", "", "", "", state)
 	if _, err := a.NeedRepository(); !errors.Is(err, fault.Invalid) {
 		t.Errorf("no repository: %v", err)
 	}

@@ -47,6 +47,33 @@ func (a *App) Meter() *Meter {
 	return m
 }
 
+// Poll draws what snapshot says until stop is called, which wipes the line and
+// returns when nobody draws any more.
+func (m *Meter) Poll(snapshot func() Progress) (stop func()) {
+	if _, ok := m.width(); !ok {
+		return func() {}
+	}
+	quit, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		tick := time.NewTicker(drawEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				m.Update(snapshot())
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-gone
+		m.Clear()
+	}
+}
+
 // Update draws the line anew, ten times a second at most.
 func (m *Meter) Update(p Progress) {
 	m.mu.Lock()
