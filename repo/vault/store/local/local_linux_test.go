@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,20 +82,32 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	wantKind(t, r, "Create", err, fault.ReadOnly)
 }
 
-// TestNoWritePermission: a folder that this user may only read is read-only.
-// Root may write everywhere, so the test tries as somebody else.
-func TestNoWritePermission(t *testing.T) {
+// TestNoPermission: to a user who may only read it, a folder is read-only.
+func TestNoPermission(t *testing.T) {
 	d := newDir(t)
 	put(t, d, "a/b", []byte("x"))
-	err := writeKind(&os.PathError{Op: "open", Path: d.Root(), Err: syscall.EACCES})
-	wantKind(t, d, "EACCES", err, fault.ReadOnly)
-	if os.Getuid() == 0 {
-		return
+	for path, mode := range map[string]os.FileMode{"": 0o555, "a": 0o555, store.Scratch: 0o555, "a/b": 0} {
+		if err := os.Chmod(filepath.Join(d.Root(), path), mode); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.Chmod(filepath.Join(d.Root(), store.Scratch), 0o500); err != nil {
-		t.Fatal(err)
-	}
-	wantKind(t, d, "Put", d.Put(t.Context(), "a/c", nil), fault.ReadOnly)
+	t.Cleanup(func() { os.Chmod(filepath.Join(d.Root(), "a"), 0o700) })
+	done := make(chan struct{})
+	go func() { // its thread is never unlocked, and so ends with it
+		defer close(done)
+		runtime.LockOSThread()
+		if os.Getuid() == 0 { // may do all: go on as nobody
+			if err := syscall.Setfsuid(65534); err != nil {
+				t.Error(err)
+			}
+		}
+		_, err := d.Get(t.Context(), "a/b", 0, make([]byte, 1))
+		wantKind(t, d, "Get", err, fault.Denied)
+		wantKind(t, d, "Put into an old folder", d.Put(t.Context(), "a/c", nil), fault.ReadOnly)
+		wantKind(t, d, "Put into a new folder", d.Put(t.Context(), "b/c", nil), fault.ReadOnly)
+		wantKind(t, d, "Delete", d.Delete(t.Context(), "a/b"), fault.ReadOnly)
+	}()
+	<-done
 }
 
 func TestFullDisk(t *testing.T) {
