@@ -81,11 +81,7 @@ func (t *Tree) readContent(ctx context.Context, n Node, e *table.Entry, offset u
 func (t *Tree) extents(ctx context.Context, e *table.Entry, offset uint64) iter.Seq2[table.Located, error] {
 	return func(yield func(table.Located, error) bool) {
 		if e.Form() == table.Paged {
-			list, err := table.OpenExtents(t.src, e, table.Options{Cache: t.pages})
-			if err != nil {
-				yield(table.Located{}, err)
-				return
-			}
+			list := table.OpenExtents(t.src, e, table.Options{Cache: t.pages})
 			list.From(ctx, offset)(yield)
 			return
 		}

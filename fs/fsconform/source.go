@@ -26,21 +26,21 @@ import (
 type File struct {
 	Path  string
 	Entry table.Entry // Key, Size and content are set from here
-	Data  []Run       // content of a file
+	Data  []Piece       // content of a file
 }
 
-// Run is a run of content: bytes, or a hole.
-type Run struct {
+// Piece is a run of content: bytes, or a hole.
+type Piece struct {
 	Bytes []byte
 	Hole  uint64 // length, if Bytes is nil
 }
 
 // Bytes is content without holes.
-func Bytes(b []byte) []Run {
+func Bytes(b []byte) []Piece {
 	if len(b) == 0 {
 		return nil
 	}
-	return []Run{{Bytes: b}}
+	return []Piece{{Bytes: b}}
 }
 
 const (

@@ -1,0 +1,5 @@
+package mount_test
+
+const probeVariable = "TIDEMARK_TEST_PROBE"
+
+func probe() {}
