@@ -56,9 +56,27 @@ func (l *nameList) add(name []byte, ino uint64) bool {
 		l.cut = true
 		return true
 	}
+	if l.size() >= growStep && (len(l.recs) == cap(l.recs) || len(l.buf)+len(name)+1 > cap(l.buf)) {
+		l.grow()
+	}
 	l.recs = append(l.recs, rec{off: uint32(len(l.buf)), len: uint16(len(name)), ino: ino})
 	l.buf = append(append(l.buf, name...), 0)
 	return l.size() < l.limit
+}
+
+// grow makes room for four times the names, within the limit: few and large
+// steps leave less garbage than append does, and end where the limit is.
+func (l *nameList) grow() {
+	average := len(l.buf)/len(l.recs) + 2
+	n := min(4*l.size(), l.limit)/(average+recSize) + 1024
+	if n <= len(l.recs) {
+		return // the names grow longer, and append does
+	}
+	recs := make([]rec, len(l.recs), n)
+	copy(recs, l.recs)
+	buf := make([]byte, len(l.buf), max(n*average, len(l.buf)+1024))
+	copy(buf, l.buf)
+	l.recs, l.buf = recs, buf
 }
 
 // halve drops the upper half of the names, and from then on all that would

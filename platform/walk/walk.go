@@ -22,10 +22,10 @@
 // leaves access times alone where the host lets it, and never enters a file
 // system other than a root's with OneFileSystem.
 //
-// Bounds: about 16 MiB of entries ready ahead; names of one folder at a time
-// up to 48 MiB, beyond which the folder is read several times, in ranges of
-// names; 256 open folders. Paths may be longer than PATH_MAX (on Linux), and
-// names are bytes, not text.
+// Bounds: about 8 MiB of entries ready ahead; names of one folder at a time
+// up to 24 MiB (some 450,000), beyond which the folder is read several times,
+// in ranges of names; 256 open folders. Paths may be longer than PATH_MAX (on
+// Linux), and names are bytes, not text.
 package walk
 
 import (

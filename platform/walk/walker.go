@@ -11,9 +11,10 @@ import (
 const (
 	sliceLen      = 8192     // entries that are stat'ed as one piece of work
 	inodeOrderMin = 32       // fewer names are stat'ed as they come
-	aheadMax      = 16 << 20 // bytes ready ahead of the consumer
+	aheadMax      = 8 << 20  // bytes ready ahead of the consumer
 	aheadNames    = 2 << 20  // bytes of names that a worker may read ahead
-	headNames     = 48 << 20 // and that the folder at the head may use
+	headNames     = 24 << 20 // and that the folder at the head may use
+	growStep      = 1 << 20  // bytes of names from which on lists grow in large steps
 	scratchMax    = 4 << 20  // bytes of names that a worker keeps for reuse
 	nodeCharge    = 1 << 10  // bytes that a folder itself takes, roughly
 	direntBuffer  = 32 << 10
