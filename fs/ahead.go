@@ -27,15 +27,15 @@ type readAhead struct {
 }
 
 const (
-	maxStreams   = 32
-	firstWindow  = 512 << 10 // bytes asked for ahead of the second read in a row
-	maxWindow    = 16 << 20
-	packWindow   = 4 << 20   // of small files
-	smallFile    = 256 << 10 // files read in one go count for their pack
-	maxReorder   = 4 << 20   // the kernel sends its read-ahead out of order
-	packGap      = 1 << 20   // neighbours in a pack lie no further apart
-	packStreak   = 3         // files in a row before a pack is read ahead
-	prefetchStep = 4 << 20   // bytes in one question to the Source
+	maxStreams  = 32
+	firstWindow = 512 << 10 // bytes asked for ahead of the second read in a row
+	maxWindow   = 16 << 20
+	packWindow  = 4 << 20   // of small files
+	smallFile   = 256 << 10 // files read in one go count for their pack
+	maxReorder  = 4 << 20   // the kernel sends its read-ahead out of order
+	packGap     = 1 << 20   // neighbours in a pack lie no further apart
+	packStreak  = 3         // files in a row before a pack is read ahead
+	bigRead     = 64 << 10  // reads that may meet several frames
 )
 
 // stream is a reader of one file, or of one pack's small files.
@@ -73,7 +73,7 @@ func (r *readAhead) read(ctx context.Context, t *Tree, n Node, e *table.Entry, o
 		return
 	}
 	from, to := r.advance(n, offset, length, e.Size)
-	if many(e) && to <= from {
+	if length > bigRead && many(e) && to <= from {
 		from, to = offset, offset+length // let its own frames be opened side by side
 	}
 	if from >= to {
@@ -87,7 +87,7 @@ func (r *readAhead) read(ctx context.Context, t *Tree, n Node, e *table.Entry, o
 			continue
 		}
 		begin, end := max(x.Start, from), min(x.Start+x.Length, to)
-		r.src.Prefetch(ctx, x.Pack, x.Offset+uint32(begin-x.Start), uint32(end-begin))
+		r.src.Prefetch(ctx, x.Pack, x.Offset+uint32(begin-x.Start), int(end-begin))
 	}
 }
 
@@ -152,6 +152,6 @@ func (r *readAhead) small(ctx context.Context, e *table.Entry) {
 	}
 	r.mu.Unlock()
 	if from < to && to <= pack.MaxRaw {
-		r.src.Prefetch(ctx, x.Pack, uint32(from), uint32(to-from))
+		r.src.Prefetch(ctx, x.Pack, uint32(from), int(to-from))
 	}
 }

@@ -73,15 +73,11 @@ func (t *Tree) table(ctx context.Context, s *slot) (*table.Tree, error) {
 }
 
 func (t *Tree) open(ctx context.Context, s *slot) (*table.Tree, error) {
-	root, err := t.src.Root(ctx, s.point)
+	tree, err := t.src.Tree(ctx, s.point, table.Options{Cache: t.pages, ReadAhead: leavesAhead})
 	if err != nil {
 		if fault.KindOf(err) == fault.NotExist {
 			err = fmt.Errorf("%w: %w", fault.Stale, err)
 		}
-		return nil, err
-	}
-	tree, err := table.New(t.src, root, table.Options{Cache: t.pages, ReadAhead: leavesAhead})
-	if err != nil {
 		return nil, err
 	}
 	if tree.Count() == 0 || tree.Count() > maxOrdinal {

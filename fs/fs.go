@@ -29,6 +29,7 @@ package fs
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/repo/table"
@@ -39,13 +40,15 @@ import (
 // Source is what the tree needs of a repository. It is used by several
 // goroutines at a time.
 type Source interface {
-	// Points returns all points in ascending order of Sequence. A point
-	// never changes; asked again, it should read only those that are new.
+	// Points returns the points in ascending order of Sequence. A point never
+	// changes; asked again, it should read only those that are new. Together
+	// with points an error names those that cannot be opened; without any it
+	// means that the list could not be read.
 	Points(ctx context.Context) ([]*Point, error)
 
-	// Root returns the top of the table of a point that Points returned;
-	// fault.Stale or fault.NotExist if the point has gone since.
-	Root(ctx context.Context, p *Point) (table.Root, error)
+	// Tree opens the table of a point that Points returned; fault.Stale or
+	// fault.NotExist if the point has gone since.
+	Tree(ctx context.Context, p *Point, o table.Options) (*table.Tree, error)
 
 	table.Pages
 
@@ -57,7 +60,7 @@ type Source interface {
 	// in parallel, and returns at once. What lies past the pack's end is
 	// ignored, and so are errors: the read itself meets them again. What is
 	// open already costs next to nothing.
-	Prefetch(ctx context.Context, id pack.ID, offset, length uint32)
+	Prefetch(ctx context.Context, id pack.ID, offset uint32, length int)
 }
 
 // Point is what the tree needs to know of a recovery point.
@@ -90,6 +93,9 @@ type Options struct {
 
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	// Log hears of points that cannot be shown. nil: nobody does.
+	Log *slog.Logger
 }
 
 // Owner is a user and a group by number.
@@ -134,6 +140,9 @@ func New(src Source, opt Options) *Tree {
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	t := &Tree{src: src, opt: opt, pages: table.NewCache(opt.CacheBytes)}
 	t.inodes.init()

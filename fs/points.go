@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,8 @@ type slot struct {
 
 // pointList is the list of points as the tree shows it.
 type pointList struct {
-	reading sync.Mutex // held while the Source is asked, so that one asks at a time
+	reading   sync.Mutex // held while the Source is asked, so that one asks at a time
+	complaint string     // about points that cannot be opened; guarded by reading
 
 	mu      sync.RWMutex
 	slots   []*slot // slots[i] has number i+1; never shrinks
@@ -137,8 +139,11 @@ func (t *Tree) refresh(ctx context.Context) error {
 		return nil
 	}
 	points, err := t.src.Points(ctx)
-	if err != nil {
+	if err != nil && len(points) == 0 {
 		return fmt.Errorf("list points: %w", err)
+	}
+	if err != nil {
+		t.points.complain(t.opt.Log, err)
 	}
 	t.points.merge(points, t.opt.Now(), t.opt.Location)
 	return nil
@@ -163,8 +168,17 @@ func (t *Tree) current(ctx context.Context) error {
 	if len(live) == 0 || fault.KindOf(err) == fault.Canceled {
 		return err
 	}
+	t.opt.Log.Warn("the list of points stays as it was", "error", err)
 	t.points.postpone(t.opt.Now())
 	return nil
+}
+
+// complain logs why points are not shown, once for each new reason.
+func (l *pointList) complain(log *slog.Logger, err error) {
+	if text := err.Error(); text != l.complaint {
+		l.complaint = text
+		log.Warn("points are left out", "error", err)
+	}
 }
 
 // postpone counts a failed reading as one, so that a vault that is away is

@@ -26,7 +26,7 @@ import (
 type File struct {
 	Path  string
 	Entry table.Entry // Key, Size and content are set from here
-	Data  []Piece       // content of a file
+	Data  []Piece     // content of a file
 }
 
 // Piece is a run of content: bytes, or a hole.
@@ -208,15 +208,15 @@ func (s *Source) Points(context.Context) ([]*fs.Point, error) {
 	return slices.Clone(s.points), nil
 }
 
-// Root implements fs.Source.
-func (s *Source) Root(_ context.Context, p *fs.Point) (table.Root, error) {
+// Tree implements fs.Source.
+func (s *Source) Tree(_ context.Context, p *fs.Point, o table.Options) (*table.Tree, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	root, ok := s.roots[p.ID]
+	s.mu.Unlock()
 	if !ok {
-		return table.Root{}, fault.NotExist
+		return nil, fault.NotExist
 	}
-	return root, nil
+	return table.New(s, root, o)
 }
 
 // Page implements table.Pages.
@@ -243,7 +243,7 @@ func (s *Source) ReadRaw(_ context.Context, id pack.ID, offset uint32, dst []byt
 }
 
 // Prefetch implements fs.Source: it counts.
-func (s *Source) Prefetch(_ context.Context, _ pack.ID, _, length uint32) {
+func (s *Source) Prefetch(_ context.Context, _ pack.ID, _ uint32, length int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prefetched += uint64(length)
