@@ -260,6 +260,7 @@ type listing struct {
 	part   *part     // done: the folder, or the rest of it
 	names  *nameList // or else names, of which
 	parts  []*part   // these slices are to be stat'ed
+	head   bool      // the consumer listed it: names have a bound of their own
 	tooBig bool      // or nothing: the folder is left to the consumer, so that
 	// there is only one such list of names in memory
 }
@@ -279,8 +280,10 @@ func (w *walker) listed(n *node, r listing) {
 		n.addParts(r.parts...)
 		n.phase, n.names = toStat, r.names
 		n.more, n.last = r.names.cut, r.names.last()
-		n.nameCharge = r.names.memory()
-		w.ahead += n.nameCharge
+		if !r.head {
+			n.nameCharge = r.names.memory()
+			w.ahead += n.nameCharge
+		}
 		w.wake(len(r.parts) - 1)
 	default:
 		n.addParts(r.part)

@@ -66,7 +66,7 @@ func (k *worker) listOpen(n *node, fd int, head bool) listing {
 		n.note = k.w.o.Enter(&Folder{Path: n.h.path, Stat: n.stat, h: &n.h, names: l, whole: !l.cut}, n.above)
 	}
 	if len(l.recs) > k.w.sliceLen || l.cut {
-		return listing{parts: n.cutParts(l, k.w.sliceLen, err), names: l.handOver()}
+		return listing{parts: n.cutParts(l, k.w.sliceLen, err), names: l.handOver(), head: head}
 	}
 	p := n.newPart(0, len(l.recs))
 	p.Err = err
