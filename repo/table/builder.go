@@ -106,10 +106,10 @@ func (b *Builder) Add(ctx context.Context, e *Entry) error {
 		b.begin(e.Key, shared)
 		shared = 0
 	}
-	before := len(b.w.buf)
+	before := b.w.counted()
 	b.w.add(e, shared)
 	b.last, b.nameAt = append(b.last[:0], e.Key...), nameAt
-	if b.cut.ends(len(b.w.buf), b.w.keys, len(b.w.buf)-before, e.Key) {
+	if b.cut.ends(b.w.counted(), b.w.keys, b.w.counted()-before, e.Key) {
 		return b.end(ctx)
 	}
 	return nil

@@ -46,6 +46,9 @@ func (w *entryWriter) reset() {
 // key before it in this page.
 func (w *entryWriter) add(e *Entry, shared int) {
 	w.keys += len(e.Key)
+	if w.n == 0 {
+		w.free = len(e.Key)
+	}
 	w.uvarint(uint64(shared))
 	w.bytes(e.Key[shared:])
 	form := e.Form()

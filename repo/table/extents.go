@@ -77,11 +77,11 @@ func (b *ExtentBuilder) write(ctx context.Context, n int) error {
 	}
 	for i := range n {
 		x := &b.list[i]
-		before := len(b.w.buf)
+		before := b.w.counted()
 		b.w.extent(x)
 		b.w.n++
 		b.below += x.Length
-		if b.cut.ends(len(b.w.buf), 0, len(b.w.buf)-before, hashed(x)) {
+		if b.cut.ends(b.w.counted(), 0, b.w.counted()-before, hashed(x)) {
 			if err := b.end(ctx); err != nil {
 				return err
 			}

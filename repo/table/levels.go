@@ -167,10 +167,10 @@ func (l *level) raise(ctx context.Context, cut *cutter, hints bool) (*level, err
 		if w.n == 0 {
 			sep, count = append(sep[:0], r.Separator...), 0
 		}
-		before := len(w.buf)
+		before := w.counted()
 		w.add(r)
 		count += r.Count
-		if w.n >= leastRefs && cut.ends(len(w.buf), w.keys, len(w.buf)-before, r.ID[:]) {
+		if w.n >= leastRefs && cut.ends(w.counted(), w.keys, w.counted()-before, r.ID[:]) {
 			return end()
 		}
 		return nil

@@ -169,6 +169,9 @@ func (w *refWriter) add(r *Ref) {
 	if w.n == 0 {
 		sep = nil
 	}
+	if w.keys == 0 {
+		w.free = len(sep)
+	}
 	shared := commonPrefix(w.prev, sep)
 	w.uvarint(uint64(shared))
 	w.bytes(sep[shared:])

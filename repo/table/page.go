@@ -30,6 +30,7 @@ const (
 // pages have in common: the table of packs, and addresses.
 type pageWriter struct {
 	buf   []byte // the records
+	free  int    // bytes of buf that do not count for where the page ends
 	n     int    // their number
 	packs []pack.ID
 	ends  []uint32 // by pack: where the address written last ends
@@ -42,11 +43,17 @@ const manyPacks = 24
 
 func (w *pageWriter) reset() {
 	w.buf, w.packs, w.ends = w.buf[:0], w.packs[:0], w.ends[:0]
-	w.n, w.last = 0, 0
+	w.n, w.last, w.free = 0, 0, 0
 	if len(w.index) > 0 {
 		clear(w.index)
 	}
 }
+
+// counted returns the bytes of records that count for where the page ends: all
+// but the first key or separator, which other records of the page share. If
+// it counted, a folder with a path of 8 KiB would have a page for each entry,
+// and that path in each page.
+func (w *pageWriter) counted() int { return len(w.buf) - w.free }
 
 // packIndex returns the index of a pack in the page's table, and adds it if
 // it is new.
@@ -316,9 +323,9 @@ func newCutter(p *Params) (*cutter, error) {
 	return &cutter{hash: chunk.NewHasher(&p.Table), min: p.Min, avg: p.Average, unit: unit}, nil
 }
 
-// ends tells whether a page ends after a record (FORMAT 6.5): s bytes of
-// records so far, keys bytes of keys in full, e bytes of this record and x to
-// hash for it.
+// ends tells whether a page ends after a record (FORMAT 6.5): s counted bytes
+// of records so far, keys bytes of keys in full, e counted bytes of this record
+// and x to hash for it.
 func (c *cutter) ends(s, keys, e int, x []byte) bool {
 	switch {
 	case s >= 4*c.avg, keys > mostKeys:
