@@ -76,10 +76,12 @@ func IsMount(path string) (bool, error) {
 	return ok, err
 }
 
-// IsDead says whether the program that served the mount at path is gone.
+// IsDead says whether the program that served the mount at path is gone. It
+// asks for the file system, not for the folder: what a mount said of its
+// folder the kernel may remember long after the server's death.
 func IsDead(path string) bool {
-	var st unix.Stat_t
-	err := unix.Stat(path, &st)
+	var st unix.Statfs_t
+	err := unix.Statfs(path, &st)
 	return err == unix.ENOTCONN || err == unix.ECONNABORTED
 }
 
