@@ -70,7 +70,7 @@ class Forge:
         self.folder = folder
         self.index_keys = (key("index seal"), key("index nonce"))
         self.sealed_session = self._seal_session()
-        self.packs, self.needs = 0, {}
+        self.packs, self.needs, self.bomb = 0, {}, False
         self._repository()
         self._slot()
 
@@ -123,7 +123,8 @@ class Forge:
             listed += uvarint(gap) + uvarint(len(chunk)) + blake3.keyed(key(label), chunk)[:16]
         first = min(step if first is None else first, len(raw))
         spans = [raw[:first]] + [raw[at:at + step] for at in range(first, len(raw), step)]
-        frames = [seal(keys, pack_id, i, 2 if kind == 3 else 1, len(s), plain_text(s, step)) for i, s in enumerate(spans)]
+        plains = [plain_text(s * 1000 if self.bomb else s, step) for s in spans]
+        frames = [seal(keys, pack_id, i, 2 if kind == 3 else 1, len(s), p) for i, (s, p) in enumerate(zip(spans, plains))]
         sealed_list = seal(self.index_keys, pack_id, 0, 17, len(listed), plain_text(listed))
         geometry = le(first, 4) + le(step, 4) + le(len(raw), 4) + le(len(listed), 4) + bytes([kind, 0, 0, 0])
         head = b"tidmPAK\1" + REPO + pack_id + le(1, 4) + le(len(frames), 4) + le(len(self.sealed_session), 2)
