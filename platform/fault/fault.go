@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	iofs "io/fs"
+	"syscall"
 )
 
 // Kind is one kind of failure. The zero Kind is Internal: a failure that
@@ -117,4 +118,14 @@ func KindOf(err error) Kind {
 		return Denied
 	}
 	return Internal
+}
+
+// Reason returns why something failed in a few words for people: the operating
+// system's own, if it was asked, without the operation and the name that a
+// report beside it has already.
+func Reason(err error) string {
+	if no, ok := errors.AsType[syscall.Errno](err); ok {
+		return no.Error()
+	}
+	return err.Error()
 }

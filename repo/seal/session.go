@@ -99,7 +99,7 @@ func ParseEpoch(b []byte, macKey Key) (*Epoch, error) {
 	}
 	e := &Epoch{
 		Repository: RepositoryID(b[8:24]), Number: binary.LittleEndian.Uint32(b[24:]),
-		Suite: Suite{KEM: binary.LittleEndian.Uint16(b[28:]), KDF: binary.LittleEndian.Uint16(b[30:]), AEAD: binary.LittleEndian.Uint16(b[32:])},
+		Suite:   Suite{KEM: binary.LittleEndian.Uint16(b[28:]), KDF: binary.LittleEndian.Uint16(b[30:]), AEAD: binary.LittleEndian.Uint16(b[32:])},
 		Created: int64(binary.LittleEndian.Uint64(b[34:])), Public: b[fixed : fixed+p : fixed+p],
 	}
 	if _, err := e.public(); err != nil {

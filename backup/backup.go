@@ -1,0 +1,110 @@
+// Package backup writes recovery points.
+//
+// Nouns: a Job says what to save. A run walks the host's folders, compares
+// them with its own copy of the last table, reads what changed, and commits a
+// point. A Summary tells what it did.
+//
+//	walk ─► compare ─► batches ─► readers (read, cut, hash)
+//	                      │            │
+//	                      └──────► save, in order: look up, pack, table ─► commit
+//
+// Entries pass through in table order from end to end. Readers work ahead,
+// bounded in bytes; the one that saves takes batches in order, so that
+// neighbouring files lie together in packs and equal trees make equal tables.
+//
+// A file that cannot be read never stops a run: it becomes a warning in the
+// point and in the Summary. What stops a run is the vault, or the context. A
+// run that was stopped leaves whole packs, which the next one finds.
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/backup/exclude"
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+)
+
+// Job says what to save and how.
+type Job struct {
+	Paths         []string         // files and folders; absolute
+	Exclude       *exclude.Matcher // nil: nothing
+	ExcludeCaches bool             // leave out the content of folders with a CACHEDIR.TAG
+	OneFileSystem bool
+	Tags          []string
+	DryRun        bool // compare only; nothing is read or stored
+
+	Host, User, OS, Program, Version string // of the point
+
+	Now      func() time.Time
+	Progress *Progress // nil: nobody watches
+	Scan     bool      // count beforehand what there is, for Progress
+}
+
+// Progress tells how far a run is. It may be read while the run goes on.
+type Progress struct {
+	Files, Bytes           atomic.Int64 // entries and bytes of content done
+	TotalFiles, TotalBytes atomic.Int64 // as far as known; 0: unknown
+	current                atomic.Pointer[string]
+}
+
+// Current returns the path that the run is at.
+func (p *Progress) Current() string {
+	if s := p.current.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
+
+// Summary tells what a run did.
+type Summary struct {
+	Point             point.ID // zero after a dry run
+	Sequence          uint64
+	Started, Finished time.Time
+	repo.Statistics
+	Warned  []repo.Warning // the first 1,000 of Statistics.Warnings
+	Skipped []string       // sockets, the first 1,000
+}
+
+// Run saves a job's paths as a new recovery point. The repository must be open
+// for writing. Errors are the vault's or the context's, or fault.Invalid for a
+// job that makes no sense; what is wrong with single files is in the Summary.
+func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summary, error) {
+	if err := job.validate(); err != nil {
+		return nil, err
+	}
+	if job.Progress == nil {
+		job.Progress = &Progress{}
+	}
+	// When a collector condemns something that this run relied on, between its
+	// beginning and its commit, the pass is repeated; what it stored is found.
+	for range 5 {
+		s, err := pass(ctx, r, l, &job)
+		if !errors.Is(err, repo.ErrCondemned) {
+			return s, err
+		}
+	}
+	return nil, fmt.Errorf("backup: the vault's collector condemned what this run needs five times over; try again later: %w", fault.Unavailable)
+}
+
+func (j *Job) validate() error {
+	if len(j.Paths) == 0 {
+		return fmt.Errorf("backup: no paths given: %w", fault.Invalid)
+	}
+	for i, p := range j.Paths {
+		if !filepath.IsAbs(p) || strings.ContainsRune(p, 0) {
+			return fmt.Errorf("backup: %q is not an absolute path: %w", p, fault.Invalid)
+		}
+		j.Paths[i] = filepath.Clean(p)
+	}
+	j.Paths = slices.Compact(slices.Sorted(slices.Values(j.Paths)))
+	return nil
+}

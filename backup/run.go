@@ -1,0 +1,213 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemark-backup/tidemark/platform/meta"
+	"github.com/tidemark-backup/tidemark/platform/walk"
+	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/table"
+)
+
+// maxStreams bounds the large files that are read at a time.
+const maxStreams = 2
+
+// run is one pass over the files of a job.
+type run struct {
+	job    *Job
+	repo   *repo.Repository
+	writer *repo.Writer // nil in a dry run
+	copies *copies
+	old    *table.Tree // nil: no copy of the last table
+	params chunk.Params
+	cutter *chunk.Cutter
+	names  meta.Names
+
+	attributes meta.Reader
+	devices    devices
+	work       chan *batch
+	streams    chan struct{}
+	arenas     chan []byte
+	pieces     chan []byte
+	began      bool
+
+	bytesRead, removed atomic.Int64
+
+	mu       sync.Mutex
+	warnings []repo.Warning
+	warned   uint64
+	skipped  []string
+}
+
+func (r *run) now() time.Time { return r.job.Now() }
+
+// first says true once: the top of the tree comes once, whatever slices its
+// listing has.
+func (r *run) first() bool {
+	first := !r.began
+	r.began = true
+	return first
+}
+
+func (r *run) warn(path, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warned++
+	if len(r.warnings) < repo.MaxWarnings {
+		r.warnings = append(r.warnings, repo.Warning{Path: path, Reason: reason})
+	}
+}
+
+func (r *run) skip(path string) {
+	if len(r.skipped) < repo.MaxWarnings {
+		r.skipped = append(r.skipped, path)
+	}
+}
+
+func (r *run) at(path string) { r.job.Progress.current.Store(&path) }
+
+func (r *run) takeArena(n int) []byte {
+	n += 4 << 10
+	select {
+	case b := <-r.arenas:
+		if cap(b) >= n {
+			return b[:0]
+		}
+	default:
+	}
+	return make([]byte, 0, max(n, batchBytes+batchBytes/4))
+}
+
+func (r *run) giveArena(b []byte) {
+	if cap(b) > 4*batchBytes || cap(b) < batchBytes {
+		return
+	}
+	select {
+	case r.arenas <- b:
+	default:
+	}
+}
+
+func (r *run) takePiece() []byte {
+	select {
+	case b := <-r.pieces:
+		return b[:pieceSize]
+	default:
+		return make([]byte, pieceSize)
+	}
+}
+
+func (r *run) givePiece(b []byte) {
+	if cap(b) < pieceSize {
+		return
+	}
+	select {
+	case r.pieces <- b[:pieceSize]:
+	default:
+	}
+}
+
+// pass goes over the files once.
+func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job) (_ *Summary, err error) {
+	started := job.Now()
+	r := &run{
+		job: job, repo: rp, params: rp.Chunks,
+		work: make(chan *batch, readers), streams: make(chan struct{}, maxStreams),
+		arenas: make(chan []byte, 2*readers), pieces: make(chan []byte, 4*maxStreams),
+	}
+	r.cutter = rp.Cutter()
+	if r.copies, err = openCopies(l.Dir, rp.ID, job.Paths, rp.PageKey()); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.copies.Close()) }()
+	r.openOld()
+	if !job.DryRun {
+		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started}); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, r.writer.Close()) }()
+	}
+	s := &saver{run: r}
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	if err := r.pipeline(ctx, s); err != nil {
+		return nil, fmt.Errorf("backup: %w", err)
+	}
+	return s.finish(ctx, started)
+}
+
+// openOld opens the copy of the last table. One that cannot be read is as good
+// as none.
+func (r *run) openOld() {
+	o := r.copies.old
+	if o == nil {
+		return
+	}
+	id := r.copies.key.Sum(o.root)
+	t, err := table.New(o, table.Root{Page: o.root, Level: o.level, Count: o.entries, ID: id}, table.Options{ReadAhead: 2})
+	if err != nil {
+		return
+	}
+	r.old = t
+	r.devices = devices{numbers: slices.Clone(o.devices), seen: make([]bool, len(o.devices))}
+}
+
+// pipeline runs compare, readers and saver side by side.
+func (r *run) pipeline(ctx context.Context, s *saver) error {
+	group, ctx := errgroup.WithContext(ctx)
+	queue := make(chan *batch, 2*readers)
+	group.Go(func() error {
+		defer close(queue)
+		defer close(r.work)
+		return r.compare(ctx, queue)
+	})
+	if !r.job.DryRun {
+		for range readers {
+			group.Go(func() error {
+				key := r.repo.ChunkKey()
+				return (&reader{run: r, hasher: chunk.NewHasher(&key)}).read(ctx)
+			})
+		}
+	}
+	group.Go(func() error { return s.save(ctx, queue) })
+	if r.job.Scan {
+		scan, stop := context.WithCancel(ctx)
+		defer stop()
+		go r.scan(scan)
+	}
+	return group.Wait()
+}
+
+// scan counts what there is, so that Progress can tell how much is left.
+func (r *run) scan(ctx context.Context) {
+	c := &comparer{job: r.job}
+	o := c.options()
+	o.Workers = 1
+	var files, bytes int64
+	for f, err := range walk.Walk(ctx, o) {
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		for i := range f.Entries {
+			files++
+			if f.Entries[i].Stat.IsFile() {
+				bytes += f.Entries[i].Stat.Size
+			}
+		}
+	}
+	r.job.Progress.TotalFiles.Store(files)
+	r.job.Progress.TotalBytes.Store(bytes)
+}

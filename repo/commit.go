@@ -1,0 +1,199 @@
+package repo
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/keep"
+	"github.com/tidemark-backup/tidemark/repo/vault/live"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+)
+
+// ErrCondemned says that a collector has condemned something that the run
+// relied on while it ran. The run's pass over the files must be repeated; what
+// it stored stays.
+var ErrCondemned = errors.New("a collector condemned frames that this run needs")
+
+// Use adds raw bytes of a pack to the point's live set. It returns false, and
+// adds nothing, if they cannot be relied on: the pack is not in the store, or
+// a collector has condemned a frame of it.
+func (w *Writer) Use(id pack.ID, offset, length uint32) bool {
+	p, ok := w.used[id]
+	if !ok {
+		known, ok := w.packOf(id)
+		if !ok {
+			return false
+		}
+		p = known.Geometry
+		w.used[id] = p
+	}
+	if w.absent.Needs(id, p, offset, length) {
+		return false
+	}
+	return w.live.Add(id, p, offset, length) == nil
+}
+
+// UseStored adds what Store returned. Packs that are still open have no
+// geometry yet, so what lies in them is added at Commit.
+func (w *Writer) UseStored(a table.Address) {
+	if w.Use(a.Pack, a.Offset, a.Length) {
+		return
+	}
+	if n := len(w.later); n > 0 {
+		if l := &w.later[n-1]; l.Pack == a.Pack && l.Offset+l.Length == a.Offset {
+			l.Length += a.Length
+			return
+		}
+	}
+	w.later = append(w.later, a)
+}
+
+// Commit makes the run a recovery point: everything stored is made durable,
+// then the live set is put and claimed, then the point. The live set is what
+// Use was told, so that must be all of the table's pages and content.
+// ErrCondemned: see there.
+func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Point, error) {
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	for _, a := range w.later {
+		if !w.Use(a.Pack, a.Offset, a.Length) {
+			return nil, fmt.Errorf("commit: pack %s is not in the index: %w", a.Pack, fault.Internal)
+		}
+	}
+	w.later = nil
+	written, err := live.Write(ctx, w.r.store, w.live, live.WriteOptions{Absent: w.absent.Page})
+	if err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	intent, err := w.claim(ctx, written.Root)
+	if err != nil {
+		return nil, err
+	}
+	absent, err := keep.ReadRounds(ctx, w.r.store, w.r.ID)
+	if err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	if absent.Hits(w.live, written.Pages) {
+		return nil, ErrCondemned
+	}
+	p, err := w.putPoint(ctx, root, written.Root, d)
+	if err != nil {
+		return nil, err
+	}
+	return p, w.release(ctx, intent, written.Pages, p)
+}
+
+// claim puts the run's intent.
+func (w *Writer) claim(ctx context.Context, root live.Hash) (*keep.Intent, error) {
+	for {
+		i := &keep.Intent{Repository: w.r.ID, Server: w.device.Server, Run: w.run, Number: 1, Live: root}
+		err := w.r.store.Put(ctx, i.Name(), i.Marshal())
+		if err == nil {
+			return i, nil
+		}
+		if !errors.Is(err, fault.Exist) {
+			return nil, fmt.Errorf("commit: %w", err)
+		}
+		w.run++ // another run began in the same microsecond
+	}
+}
+
+// putPoint puts the point after the newest one. Of two runs that end at once
+// the loser chains itself to the winner's point and tries again.
+func (w *Writer) putPoint(ctx context.Context, root *table.Root, set live.Hash, d Details) (*Point, error) {
+	for range 100 {
+		previous, sequence, err := w.r.newest(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("commit: %w", err)
+		}
+		b := &body{Details: d, entries: root.Count, level: root.Level, root: root.Page}
+		object, h, err := w.sealPoint(b, set, previous, sequence+1)
+		if err != nil {
+			return nil, err
+		}
+		err = w.r.store.Put(ctx, point.Name(h.Sequence), object)
+		if errors.Is(err, fault.Exist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("commit: %w", err)
+		}
+		w.stored.Add(int64(len(object)))
+		return &Point{ID: h.ID, Sequence: h.Sequence, Flags: h.Flags, Server: h.Server, Previous: h.Previous, Live: h.Live, Entries: root.Count, Details: d}, nil
+	}
+	return nil, fmt.Errorf("commit: a hundred other points were written in between: %w", fault.Unavailable)
+}
+
+// newest returns the newest point's ID and number; zeros if there is none.
+func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
+	sequences, err := r.sequences(ctx)
+	if err != nil || len(sequences) == 0 {
+		return point.ID{}, 0, err
+	}
+	last := sequences[len(sequences)-1]
+	if last >= maxSequence {
+		return point.ID{}, 0, fmt.Errorf("%s: its number is out of bounds, somebody forged it: %w", point.Name(last), fault.Corrupt)
+	}
+	h, _, err := r.readPoint(ctx, last)
+	if errors.Is(err, fault.Corrupt) {
+		// A damaged point must not stop backups: `check` reports it, and the
+		// chain shows the gap.
+		return point.ID{}, last, nil
+	}
+	if err != nil {
+		return point.ID{}, 0, err
+	}
+	return h.ID, last, nil
+}
+
+const maxSequence = 1 << 48
+
+func (w *Writer) sealPoint(b *body, set live.Hash, previous point.ID, sequence uint64) ([]byte, *point.Header, error) {
+	raw := b.marshal()
+	if len(raw) > point.MaxBody {
+		return nil, nil, fmt.Errorf("commit: the point's body has %d bytes: %w", len(raw), fault.TooLarge)
+	}
+	h := &point.Header{
+		Repository: w.r.ID, Sequence: sequence, Server: w.device.Server, Previous: previous, Live: set, Epoch: w.r.epoch.Number,
+		BodyID: pack.NewID(w.run), BodyRaw: uint32(len(raw)), Device: w.device.Key.Public().(ed25519.PublicKey), Session: w.sealed,
+	}
+	if b.Statistics.Warnings > 0 {
+		h.Flags |= point.Warnings
+	}
+	box, commitment := w.r.keys.Pack(w.session, h.BodyID)
+	h.Commitment = commitment
+	plain := seal.NewEncoder().Encode(nil, raw, seal.Careful, 0)
+	sealed := box.Sealer().Seal(nil, plain, seal.AD{Pack: h.BodyID, Kind: seal.Body, Raw: h.BodyRaw})
+	h.BodySize, h.BodySum = uint32(len(sealed)), sha256.Sum256(sealed)
+	head := h.Sign(seal.MAC(w.r.keys.PointMAC, h.MACInput()), w.device.Key)
+	return append(head, sealed...), h, nil
+}
+
+// release looks once more whether the claim held, and gives it up. A machine
+// that slept for a month between claim and point may have lost it.
+func (w *Writer) release(ctx context.Context, i *keep.Intent, pages []live.Hash, p *Point) error {
+	gone, err := keep.Gone(ctx, w.r.store, i)
+	if err != nil {
+		return fmt.Errorf("commit: point %s is written, but whether it is whole could not be seen; run check: %w", p.ID.Short(), err)
+	}
+	if gone {
+		absent, err := keep.ReadRounds(ctx, w.r.store, w.r.ID)
+		if err != nil {
+			return fmt.Errorf("commit: point %s is written, but whether it is whole could not be seen; run check: %w", p.ID.Short(), err)
+		}
+		if absent.Hits(w.live, pages) {
+			return fmt.Errorf("commit: point %s is not whole: a collector removed frames of it while this machine was held up; back up again: %w", p.ID.Short(), fault.Corrupt)
+		}
+	}
+	// An intent that stays costs room for 30 days, and nothing else.
+	_ = w.r.store.Delete(ctx, i.Name())
+	return nil
+}

@@ -1,0 +1,233 @@
+package repo
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+)
+
+// reader opens frames and keeps the decoded ones, within a budget.
+type reader struct {
+	heads   heads
+	decoder *seal.Decoder
+	workers chan struct{} // one token per frame that is being decoded
+	scratch sync.Pool     // *[]byte for sealed frames
+	pages   sync.Pool     // *chunk.Hasher with the page ID key
+
+	mu     sync.Mutex
+	budget int // bytes
+	used   int
+	frames map[frameKey]*frame
+	lru    list.List // *frame with bytes in memory, the most recently used first
+}
+
+type frameKey struct {
+	pack   pack.ID
+	number int32
+}
+
+// frame is one decoded frame, or one that is being decoded.
+type frame struct {
+	key   frameKey
+	ready chan struct{} // closed once bytes or err stand
+	bytes []byte        // may be shorter than the span; zeros follow
+	err   error
+	place *list.Element // nil while it is being decoded
+}
+
+func (rd *reader) init(r *Repository, o Options) {
+	if o.FrameCache == 0 {
+		o.FrameCache = 32 << 20
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	rd.heads.packs = make(map[pack.ID]*opened)
+	rd.heads.sessions = make(map[string]seal.Key)
+	rd.decoder = seal.NewDecoder(o.Workers)
+	rd.workers = make(chan struct{}, o.Workers)
+	rd.scratch.New = func() any { return new([]byte) }
+	rd.pages.New = func() any {
+		key := chunk.Key(r.keys.PageID)
+		return chunk.NewHasher(&key)
+	}
+	rd.budget = o.FrameCache
+	rd.frames = make(map[frameKey]*frame)
+	rd.lru.Init()
+}
+
+// ReadRaw fills dst with the raw bytes of a pack from offset on. Every frame
+// that it touches is checked whole.
+func (r *Repository) ReadRaw(ctx context.Context, id pack.ID, offset uint32, dst []byte) error {
+	o, err := r.openPack(ctx, id)
+	if err != nil {
+		return err
+	}
+	if uint64(offset)+uint64(len(dst)) > uint64(o.Total) {
+		return fmt.Errorf("read pack %s: bytes %d to %d of %d: %w", id, offset, uint64(offset)+uint64(len(dst)), o.Total, fault.Corrupt)
+	}
+	for len(dst) > 0 {
+		i := o.FrameOf(offset)
+		start, end := o.Span(i)
+		b, err := r.frame(ctx, o, i)
+		if err != nil {
+			return err
+		}
+		want := min(int(end-offset), len(dst))
+		n := 0
+		if at := int(offset - start); at < len(b) {
+			n = copy(dst[:want], b[at:])
+		}
+		clear(dst[n:want])
+		dst, offset = dst[want:], offset+uint32(want)
+	}
+	return nil
+}
+
+// Prefetch begins to open the frames of raw bytes that will be read soon, and
+// returns at once. It opens no more at a time than there are workers, and gives
+// up what it cannot begin now: reading asks again.
+func (r *Repository) Prefetch(ctx context.Context, id pack.ID, offset uint32, length int) {
+	o := r.knownPack(id)
+	if o == nil || length <= 0 || uint64(offset)+uint64(length) > uint64(o.Total) {
+		return
+	}
+	for i := o.FrameOf(offset); i <= o.FrameOf(offset+uint32(length)-1); i++ {
+		f, mine := r.reader.claim(frameKey{id, int32(i)})
+		if mine {
+			go r.decode(context.WithoutCancel(ctx), o, i, f)
+		}
+	}
+}
+
+func (r *Repository) knownPack(id pack.ID) *opened {
+	h := &r.reader.heads
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.packs[id]
+}
+
+// frame returns the raw bytes of a frame, which nobody changes.
+func (r *Repository) frame(ctx context.Context, o *opened, i int) ([]byte, error) {
+	f, mine := r.reader.claim(frameKey{o.id, int32(i)})
+	if mine {
+		r.decode(ctx, o, i, f)
+		return f.bytes, f.err
+	}
+	select {
+	case <-f.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if f.err != nil && ctx.Err() == nil {
+		// Who decoded it may have been cancelled; that is not our error.
+		return r.openFrame(ctx, o, i)
+	}
+	return f.bytes, f.err
+}
+
+// claim finds a frame in the cache, or makes a place for it that the caller
+// must fill.
+func (rd *reader) claim(key frameKey) (f *frame, mine bool) {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	if f = rd.frames[key]; f != nil {
+		if f.place != nil {
+			rd.lru.MoveToFront(f.place)
+		}
+		return f, false
+	}
+	f = &frame{key: key, ready: make(chan struct{})}
+	rd.frames[key] = f
+	return f, true
+}
+
+// decode fills a claimed frame. Failures are not kept.
+func (r *Repository) decode(ctx context.Context, o *opened, i int, f *frame) {
+	f.bytes, f.err = r.openFrame(ctx, o, i)
+	rd := &r.reader
+	rd.mu.Lock()
+	if f.err != nil {
+		delete(rd.frames, f.key)
+	} else {
+		rd.used += cap(f.bytes)
+		f.place = rd.lru.PushFront(f)
+		for rd.used > rd.budget && rd.lru.Len() > 1 {
+			old := rd.lru.Remove(rd.lru.Back()).(*frame)
+			delete(rd.frames, old.key)
+			rd.used -= cap(old.bytes)
+		}
+	}
+	rd.mu.Unlock()
+	close(f.ready)
+}
+
+// openFrame reads, opens and decompresses one frame.
+func (r *Repository) openFrame(ctx context.Context, o *opened, i int) ([]byte, error) {
+	r.reader.workers <- struct{}{}
+	defer func() { <-r.reader.workers }()
+	offset, length := o.frame(i)
+	buf := r.reader.scratch.Get().(*[]byte)
+	defer r.reader.scratch.Put(buf)
+	if cap(*buf) < int(length) {
+		*buf = make([]byte, length)
+	}
+	sealed := (*buf)[:length]
+	n, err := r.store.Get(ctx, o.id.Name(), int64(offset), sealed)
+	if err != nil {
+		return nil, fmt.Errorf("read frame %d of pack %s: %w", i, o.id, err)
+	}
+	if n < len(sealed) {
+		return nil, fmt.Errorf("pack %s ends within frame %d: %w", o.id, i, fault.Corrupt)
+	}
+	return r.unsealFrame(o, i, sealed)
+}
+
+// unsealFrame opens a stored frame in place and decompresses it.
+func (r *Repository) unsealFrame(o *opened, i int, sealed []byte) ([]byte, error) {
+	kind := seal.DataFrame
+	if o.Kind == pack.Pages {
+		kind = seal.PageFrame
+	}
+	start, end := o.Span(i)
+	if len(sealed) < seal.Overhead {
+		return nil, fmt.Errorf("frame %d of pack %s: %d bytes: %w", i, o.id, len(sealed), fault.Corrupt)
+	}
+	plain, err := o.box.Open(sealed[12:12], sealed, seal.AD{Pack: o.id, Number: uint32(i), Kind: kind, Raw: end - start})
+	if err != nil {
+		return nil, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
+	}
+	raw, err := r.reader.decoder.Decode(nil, plain, int(end-start), false)
+	if err != nil {
+		return nil, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
+	}
+	return raw, nil
+}
+
+// Page implements table.Pages: it reads a page and checks its ID.
+func (r *Repository) Page(ctx context.Context, ref *table.Ref) ([]byte, error) {
+	if ref.Length > table.MaxPage {
+		return nil, fmt.Errorf("page of %d bytes in pack %s: %w", ref.Length, ref.Pack, fault.Corrupt)
+	}
+	page := make([]byte, ref.Length)
+	if err := r.ReadRaw(ctx, ref.Pack, ref.Offset, page); err != nil {
+		return nil, fmt.Errorf("read page %s: %w", ref.ID, err)
+	}
+	h := r.reader.pages.Get().(*chunk.Hasher)
+	id := h.Sum(page)
+	r.reader.pages.Put(h)
+	if id != ref.ID {
+		return nil, fmt.Errorf("page at byte %d of pack %s is %s and not %s: %w", ref.Offset, ref.Pack, id, ref.ID, fault.Corrupt)
+	}
+	return page, nil
+}
+
+var _ table.Pages = (*Repository)(nil)

@@ -1,0 +1,245 @@
+// Package repo opens, reads and writes a repository: one protected server's
+// recovery points in a store, sealed.
+//
+// Nouns: a Repository is an open repository; what it may do depends on the
+// keys it was given. With none it can say what it is. With the derived keys
+// it can write (sealed use). With the private keys too it can read. A Writer
+// stores chunks and pages into packs and commits a point. A Point is the
+// opened form of a recovery point.
+//
+//	store ── repository, keys/… ──► Open ── Unlock or Grant ──► Repository
+//	Repository ── Points ──► Tree ── table pages ──► ReadRaw ── frames
+//	Repository ── NewWriter ──► Store (chunks), Pages (tables) ──► Commit
+//
+// Reading needs no index and takes no lock. The package knows nothing of the
+// host's files: walking, comparing and restoring are package backup's. Every
+// byte it writes is described in FORMAT.md.
+package repo
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
+)
+
+const (
+	nameRepository  = "repository"
+	magicRepository = "tidmREP\x01"
+	sizeRepository  = 86
+	prefixEpochs    = "keys/epoch-"
+	prefixSlots     = "keys/slot-"
+	prefixFeatures  = "keys/feature-"
+)
+
+// Identity is the content of the object `repository`.
+type Identity struct {
+	ID      seal.RepositoryID
+	Created time.Time // by the clock of the client that made it
+	Chunks  chunk.Params
+	PageMin int // bytes below which no page is cut
+	PageAvg int
+
+	raw []byte // as stored, with its MAC
+}
+
+// Repository is an open repository. Its methods may be called by several
+// goroutines at once.
+type Repository struct {
+	Identity
+	store store.Store
+
+	keys    *seal.Keys // nil: locked
+	epoch   *seal.Epoch
+	private []seal.Private // nil: cannot read
+
+	reader reader
+
+	pointsMu sync.Mutex
+	points   []*Point // ascending sequence
+}
+
+// Options bound what a Repository keeps in memory.
+type Options struct {
+	FrameCache int // bytes of decoded frames; 0: 32 MiB
+	Workers    int // frames decoded at once; 0: one per processor
+}
+
+// CreateOptions are the choices of a new repository.
+type CreateOptions struct {
+	Passphrase []byte
+	Cost       seal.Cost // zero: the default
+	Label      string    // of the first key slot
+	Now        time.Time
+	Options
+}
+
+// Create makes a repository in an empty store and returns it open for reading
+// and writing. A store that holds one already is fault.Exist.
+func Create(ctx context.Context, s store.Store, o CreateOptions) (*Repository, error) {
+	if err := mustBeEmpty(ctx, s); err != nil {
+		return nil, err
+	}
+	if o.Cost == (seal.Cost{}) {
+		o.Cost = seal.DefaultCost()
+	}
+	id := Identity{Created: o.Now, Chunks: chunk.DefaultParams(), PageMin: 4096, PageAvg: 8192}
+	_, _ = rand.Read(id.ID[:])
+	secrets := &seal.Secrets{}
+	_, _ = rand.Read(secrets.Root[:])
+	epoch, private, err := seal.NewEpoch(id.ID, 1, o.Now.Unix())
+	if err != nil {
+		return nil, err
+	}
+	secrets.Private = []seal.Private{*private}
+	slot, err := seal.NewSlot(id.ID, seal.Passphrase, o.Label, o.Now.Unix(), o.Cost, o.Passphrase, secrets)
+	if err != nil {
+		return nil, err
+	}
+	keys := seal.Derive(secrets.Root, id.ID)
+	id.raw = id.marshal(keys.RepMAC)
+	// `repository` comes last: what has no such object is no repository, and a
+	// Create that was cut short leaves nothing that looks like one. Two at once
+	// leave two slots, of which the loser's opens nothing and is removed.
+	slotName := prefixSlots + slot.ID.String()
+	epochName := epochName(epoch.Number)
+	if err := s.Put(ctx, epochName, epoch.Marshal(keys.RepMAC)); err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	if err := s.Put(ctx, slotName, slot.Marshal()); err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	if err := s.Put(ctx, nameRepository, id.raw); err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	r := newRepository(s, id, o.Options)
+	r.keys, r.epoch, r.private = keys, epoch, secrets.Private
+	return r, nil
+}
+
+func mustBeEmpty(ctx context.Context, s store.Store) error {
+	for object, err := range s.List(ctx, "") {
+		if err != nil {
+			return fmt.Errorf("create repository: %w", err)
+		}
+		if object.Name == nameRepository {
+			return fmt.Errorf("create repository: there is one in this place already: %w", fault.Exist)
+		}
+		// A Create that was cut short left keys only; they open nothing.
+		if len(object.Name) < 5 || object.Name[:5] != "keys/" {
+			return fmt.Errorf("create repository: the place is not empty, it holds %s: %w", object.Name, fault.Exist)
+		}
+		if err := s.Delete(ctx, object.Name); err != nil {
+			return fmt.Errorf("create repository: %w", err)
+		}
+	}
+	return nil
+}
+
+// Open reads what the repository in a store is. It can do nothing more until
+// Unlock or Grant give it keys.
+func Open(ctx context.Context, s store.Store, o Options) (*Repository, error) {
+	raw, err := store.ReadAll(ctx, s, nameRepository, 4096)
+	if errors.Is(err, fault.NotExist) {
+		return nil, fmt.Errorf("open repository: there is none in this place: %w", fault.NotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	id, err := parseIdentity(raw)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	for feature, err := range s.List(ctx, prefixFeatures) {
+		if err != nil {
+			return nil, fmt.Errorf("open repository: %w", err)
+		}
+		return nil, fmt.Errorf("open repository: it has %s, which this version of Tidemark does not know; use a newer one: %w", feature.Name, fault.Unsupported)
+	}
+	return newRepository(s, id, o), nil
+}
+
+func newRepository(s store.Store, id Identity, o Options) *Repository {
+	r := &Repository{Identity: id, store: s}
+	r.reader.init(r, o)
+	return r
+}
+
+// CanRead says whether points can be opened.
+func (r *Repository) CanRead() bool { return r.keys != nil && len(r.private) > 0 }
+
+// CanWrite says whether points can be written.
+func (r *Repository) CanWrite() bool { return r.keys != nil && r.epoch != nil }
+
+// Store returns the place where the repository is.
+func (r *Repository) Store() store.Store { return r.store }
+
+// ChunkKey names chunks.
+func (r *Repository) ChunkKey() chunk.Key { return chunk.Key(r.keys.ChunkID) }
+
+// PageKey names pages.
+func (r *Repository) PageKey() chunk.Key { return chunk.Key(r.keys.PageID) }
+
+// Cutter returns what cuts content into chunks.
+func (r *Repository) Cutter() *chunk.Cutter {
+	key := [32]byte(r.keys.Gear)
+	return chunk.NewCutter(&key, r.Chunks)
+}
+
+// PageParams say how tables are cut into pages.
+func (r *Repository) PageParams() table.Params {
+	return table.Params{Min: r.PageMin, Average: r.PageAvg, Table: chunk.Key(r.keys.Table), Page: chunk.Key(r.keys.PageID)}
+}
+
+func (id *Identity) marshal(mac seal.Key) []byte {
+	b := append([]byte(magicRepository), id.ID[:]...)
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint64(b, uint64(id.Created.Unix()))
+	for _, n := range []int{id.Chunks.Min, id.Chunks.Avg, id.Chunks.Max, id.PageMin, id.PageAvg} {
+		b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	}
+	sum := seal.MAC(mac, b)
+	return append(b, sum[:]...)
+}
+
+func parseIdentity(b []byte) (Identity, error) {
+	if len(b) >= 8 && string(b[:7]) == magicRepository[:7] && b[7] != magicRepository[7] {
+		return Identity{}, fmt.Errorf("repository of format version %d; this program knows version 1: %w", b[7], fault.Unsupported)
+	}
+	if len(b) != sizeRepository || string(b[:8]) != magicRepository {
+		return Identity{}, fmt.Errorf("object repository is not one of version 1: %w", fault.Corrupt)
+	}
+	if f := binary.LittleEndian.Uint16(b[24:]); f != 0 {
+		return Identity{}, fmt.Errorf("repository needs features %#x that this program does not know: %w", f, fault.Unsupported)
+	}
+	n := func(at int) int { return int(binary.LittleEndian.Uint32(b[at:])) }
+	id := Identity{
+		ID: seal.RepositoryID(b[8:24]), Created: time.Unix(int64(binary.LittleEndian.Uint64(b[26:])), 0),
+		Chunks:  chunk.Params{Min: n(34), Avg: n(38), Max: n(42)},
+		PageMin: n(46), PageAvg: n(50), raw: b,
+	}
+	if err := id.Chunks.Validate(); err != nil || id.Chunks.Max > 16<<20 || id.PageMin < 64 || id.PageAvg < id.PageMin || id.PageAvg > 256<<10 {
+		return Identity{}, fmt.Errorf("repository with impossible sizes of chunks or pages: %w", fault.Corrupt)
+	}
+	return id, nil
+}
+
+// checkMAC fails if another key, or nobody, made the object `repository`.
+func (id *Identity) checkMAC(key seal.Key) error {
+	mac := seal.MAC(key, id.raw[:sizeRepository-32])
+	if !seal.Equal(mac[:], id.raw[sizeRepository-32:]) {
+		return fmt.Errorf("object repository has a wrong MAC: damaged or forged: %w", fault.Corrupt)
+	}
+	return nil
+}
+
+func epochName(n uint32) string { return fmt.Sprintf("%s%08x", prefixEpochs, n) }

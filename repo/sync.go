@@ -1,0 +1,128 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/index"
+	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+)
+
+// syncIndex opens the local index and makes it agree with the packs in the
+// store: packs that are gone are dropped, packs that it does not know are read
+// (head and chunk list only). That is how a run finds what an earlier one, or
+// another machine's, left; a lost index comes back the same way.
+func (r *Repository) syncIndex(ctx context.Context, l Local) (*index.Index, error) {
+	ix, err := index.Open(filepath.Join(l.Dir, "index"), index.Options{Repository: r.ID})
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	if err := r.fillIndex(ctx, ix); err != nil {
+		return nil, errors.Join(err, ix.Close())
+	}
+	return ix, nil
+}
+
+func (r *Repository) fillIndex(ctx context.Context, ix *index.Index) error {
+	objects, err := r.packObjects(ctx)
+	if err != nil {
+		return err
+	}
+	ix.Drop(func(id pack.ID) bool {
+		_, there := objects[id]
+		return !there
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for id, size := range objects {
+		if _, known := ix.PackNumber(id); known {
+			continue
+		}
+		group.Go(func() error {
+			p, chunks, err := r.readChunks(ctx, id, size)
+			switch {
+			case errors.Is(err, fault.Corrupt):
+				// A damaged pack is for `check` to report. Here its chunks
+				// count as not there, so that they are stored again.
+				return nil
+			case err != nil:
+				return err
+			}
+			_, err = ix.Add(p, chunks)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// readChunks reads a pack's geometry and chunk list.
+func (r *Repository) readChunks(ctx context.Context, id pack.ID, size int64) (index.Pack, []index.Chunk, error) {
+	h, err := r.readHead(ctx, id)
+	if err != nil {
+		return index.Pack{}, nil, err
+	}
+	if size != h.ObjectSize() {
+		return index.Pack{}, nil, fmt.Errorf("pack %s has %d bytes instead of %d: %w", id, size, h.ObjectSize(), fault.Corrupt)
+	}
+	g, err := r.geometry(h)
+	if err != nil {
+		return index.Pack{}, nil, err
+	}
+	chunks, err := r.chunkList(h, g)
+	return index.Pack{ID: id, Geometry: g}, chunks, err
+}
+
+// chunkList opens the chunk list of a head.
+func (r *Repository) chunkList(h *pack.Head, g pack.Geometry) ([]index.Chunk, error) {
+	plain, err := r.keys.Index().Open(nil, h.ChunkList, seal.AD{Pack: h.ID, Kind: seal.ChunkList, Raw: g.List})
+	if err != nil {
+		return nil, fmt.Errorf("chunk list of pack %s: %w", h.ID, err)
+	}
+	raw, err := r.reader.decoder.Decode(nil, plain, int(g.List), true)
+	if err != nil {
+		return nil, fmt.Errorf("chunk list of pack %s: %w", h.ID, err)
+	}
+	chunks, err := parseChunks(raw, g.Total)
+	if err != nil {
+		return nil, fmt.Errorf("chunk list of pack %s: %w", h.ID, err)
+	}
+	return chunks, nil
+}
+
+// maxChunk bounds a chunk in bytes, FORMAT.md section 1.
+const maxChunk = 16 << 20
+
+// parseChunks reads what marshalChunks wrote; the last chunk must end at total.
+func parseChunks(b []byte, total uint32) ([]index.Chunk, error) {
+	r := bodyReader{b: b}
+	n := r.uvarint()
+	if n == 0 || n > uint64(len(b))/18 {
+		return nil, fmt.Errorf("%d chunks in %d bytes: %w", n, len(b), fault.Corrupt)
+	}
+	chunks := make([]index.Chunk, n)
+	end := uint64(0)
+	for i := range chunks {
+		gap, length := r.uvarint(), r.uvarint()
+		id := r.take(16)
+		if r.err != nil {
+			return nil, r.err
+		}
+		if length == 0 || length > maxChunk || gap > uint64(total) || end+gap+length > uint64(total) {
+			return nil, fmt.Errorf("chunk of %d bytes %d after %d of %d: %w", length, gap, end, total, fault.Corrupt)
+		}
+		start := end + gap
+		copy(chunks[i].ID[:], id)
+		chunks[i].Offset, chunks[i].Length = uint32(start), uint32(length)
+		end = start + length
+	}
+	if end != uint64(total) || len(r.b) != 0 {
+		return nil, fmt.Errorf("chunks end at %d of %d: %w", end, total, fault.Corrupt)
+	}
+	return chunks, nil
+}

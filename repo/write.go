@@ -1,0 +1,220 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/index"
+	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/keep"
+	"github.com/tidemark-backup/tidemark/repo/vault/live"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+)
+
+// Writer writes one point: it stores chunks and pages into packs, keeps the
+// point's live set, and commits. Its methods are for one goroutine; behind
+// them, workers compress and seal frames, and uploaders put packs.
+//
+//	Store ─► open pack of the kind ─► frames ─► workers ─► object ─► uploaders ─► index
+//
+// A pack enters the index only when it is durable. Until then its chunks are
+// found in pending. What a killed Writer leaves are whole packs that no point
+// names; the next Writer finds them, and their chunks need not be sent again.
+type Writer struct {
+	r       *Repository
+	local   Local
+	device  *Device
+	index   *index.Index
+	absent  *keep.Absent
+	live    *live.Set
+	run     uint64
+	session seal.Key
+	sealed  []byte // session key, sealed
+
+	open  [pack.NumKinds]*building
+	pages map[pack.ID]*pagesPack
+	used  map[pack.ID]pack.Geometry // packs of the live set
+	later []table.Address           // to be added to it once their packs are closed
+
+	group   *errgroup.Group
+	ctx     context.Context // of the group: done once something failed
+	stop    context.CancelFunc
+	jobs    chan frameJob
+	uploads chan *building
+	slots   chan struct{}              // a token per pack in memory
+	objects chan []byte                // free buffers of packs
+	raws    [pack.NumKinds]chan []byte // free buffers of frames
+	closed  []*building                // packs on their way
+
+	mu      sync.Mutex
+	pending map[chunk.ID]table.Address
+
+	stored atomic.Int64
+	fresh  atomic.Int64
+}
+
+// WriterOptions bound a Writer.
+type WriterOptions struct {
+	Workers   int // compressing and sealing; 0: one per processor
+	Uploaders int // 0: 2
+	Now       time.Time
+}
+
+// maxPacks bounds the packs in memory: one open of each kind, and those on
+// their way.
+const maxPacks = pack.NumKinds + 2
+
+// NewWriter begins a run. It brings the index up to date with the packs in the
+// store, which finds what a killed run left, and needs no private key.
+func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*Writer, error) {
+	if !r.CanWrite() {
+		return nil, fmt.Errorf("write to repository: %w", fault.Locked)
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.Uploaders == 0 {
+		o.Uploaders = 2
+	}
+	w := &Writer{
+		r: r, local: l, live: live.NewSet(), run: uint64(o.Now.UnixMicro()),
+		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]pack.Geometry),
+		pending: make(map[chunk.ID]table.Address),
+		jobs:    make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),
+		objects: make(chan []byte, maxPacks),
+	}
+	for i := range w.raws {
+		w.raws[i] = make(chan []byte, 2*o.Workers+2)
+	}
+	var err error
+	if w.device, err = l.Device(); err != nil {
+		return nil, err
+	}
+	if w.session, w.sealed, err = r.epoch.NewSession(); err != nil {
+		return nil, err
+	}
+	if w.absent, err = keep.ReadRounds(ctx, r.store, r.ID); err != nil {
+		return nil, err
+	}
+	if w.index, err = r.syncIndex(ctx, l); err != nil {
+		return nil, err
+	}
+	inner, stop := context.WithCancel(ctx)
+	w.stop = stop
+	w.group, w.ctx = errgroup.WithContext(inner)
+	for range o.Workers {
+		w.group.Go(w.sealFrames)
+	}
+	for range o.Uploaders {
+		w.group.Go(w.upload)
+	}
+	return w, nil
+}
+
+// Close ends the run. Packs that are durable stay for the next one.
+func (w *Writer) Close() error {
+	w.stop()
+	_ = w.group.Wait() // its error was returned by whoever met it
+	return w.index.Close()
+}
+
+// Stored returns how many bytes were put into the vault so far.
+func (w *Writer) Stored() int64 { return w.stored.Load() }
+
+// Fresh returns how many bytes of content were not there before.
+func (w *Writer) Fresh() int64 { return w.fresh.Load() }
+
+// Has finds a chunk or page that is stored already. A chunk in a frame that a
+// collector has condemned counts as not there.
+func (w *Writer) Has(id chunk.ID) (table.Address, bool) {
+	w.mu.Lock()
+	a, ok := w.pending[id]
+	w.mu.Unlock()
+	if ok {
+		return a, true
+	}
+	at, ok := w.index.Lookup(id)
+	if !ok {
+		return table.Address{}, false
+	}
+	p, ok := w.index.Pack(at.Pack)
+	if !ok {
+		return table.Address{}, false
+	}
+	a = table.Address{Pack: p.ID, Offset: at.Offset, Length: at.Length}
+	return a, !w.absent.Needs(a.Pack, p.Geometry, a.Offset, a.Length)
+}
+
+// Usable says whether content at an address may be taken over into the new
+// point: its pack is in the store, and no collector has condemned it. Unlike
+// the other methods it may be called beside them.
+func (w *Writer) Usable(id pack.ID, offset, length uint32) bool {
+	p, ok := w.packOf(id)
+	return ok && !w.absent.Needs(id, p.Geometry, offset, length)
+}
+
+func (w *Writer) packOf(id pack.ID) (index.Pack, bool) {
+	n, ok := w.index.PackNumber(id)
+	if !ok {
+		return index.Pack{}, false
+	}
+	return w.index.Pack(n)
+}
+
+// Store stores a chunk, unless it is there, and returns its address and
+// whether it was new. It does not keep data.
+func (w *Writer) Store(kind pack.Kind, id chunk.ID, data []byte) (table.Address, bool, error) {
+	if a, ok := w.Has(id); ok && int(a.Length) == len(data) {
+		return a, false, nil
+	}
+	b, err := w.room(kind, len(data))
+	if err != nil {
+		return table.Address{}, false, err
+	}
+	a, err := w.append(b, id, data)
+	if err != nil {
+		return table.Address{}, false, err
+	}
+	if kind != pack.Pages {
+		w.fresh.Add(int64(len(data)))
+	}
+	w.mu.Lock()
+	w.pending[id] = a
+	w.mu.Unlock()
+	return a, true, nil
+}
+
+// Flush returns when everything stored so far is durable and in the index.
+func (w *Writer) Flush() error {
+	for kind := range w.open {
+		if err := w.closePack(pack.Kind(kind)); err != nil {
+			return err
+		}
+	}
+	return w.settle()
+}
+
+// settle waits for the packs on their way.
+func (w *Writer) settle() error {
+	for _, b := range w.closed {
+		select {
+		case <-b.stored:
+		case <-w.ctx.Done():
+			return w.failure()
+		}
+	}
+	w.closed = w.closed[:0]
+	return nil
+}
+
+// failure returns why the workers stopped.
+func (w *Writer) failure() error { return context.Cause(w.ctx) }
