@@ -66,16 +66,14 @@ func pick[K comparable](all []stream[K], key K, tick uint64) (s *stream[K], know
 	return oldest, false
 }
 
-// read notes a read of a file and asks for what comes after it.
+// read notes a read of a file and asks for what it needs beyond one frame,
+// and for what comes after it.
 func (r *readAhead) read(ctx context.Context, t *Tree, n Node, e *table.Entry, offset, length uint64) {
 	if e.Size <= smallFile {
 		r.small(ctx, e)
 		return
 	}
 	from, to := r.advance(n, offset, length, e.Size)
-	if length > bigRead && many(e) && to <= from {
-		from, to = offset, offset+length // let its own frames be opened side by side
-	}
 	if from >= to {
 		return
 	}
@@ -91,9 +89,6 @@ func (r *readAhead) read(ctx context.Context, t *Tree, n Node, e *table.Entry, o
 	}
 }
 
-// many tells whether a read may meet many frames in different packs.
-func many(e *table.Entry) bool { return len(e.Extents) > 1 || e.Tree != nil }
-
 // advance updates the stream of a file and returns the range to ask for.
 func (r *readAhead) advance(n Node, offset, length, size uint64) (from, to uint64) {
 	r.mu.Lock()
@@ -102,24 +97,23 @@ func (r *readAhead) advance(n Node, offset, length, size uint64) (from, to uint6
 	s, known := pick(r.files[:], n, r.tick)
 	end := offset + length
 	switch {
-	case known && offset <= s.next+maxReorder && offset+maxReorder >= s.next && s.next > 0:
+	case known && offset <= s.next+maxReorder && end+maxReorder >= s.next:
 		if offset <= s.next && end > s.next {
 			s.window = min(max(2*s.window, firstWindow), maxWindow)
 		}
 		s.next = max(s.next, end)
-	case !known && offset == 0:
-		s.next, s.asked, s.window = end, end, 0
-		if length >= firstWindow {
+	default:
+		s.next, s.asked, s.window = end, offset, 0
+		if offset == 0 && length >= firstWindow {
 			s.window = firstWindow // nobody peeks with half a MiB
 		}
-	default:
-		s.next, s.asked, s.window = end, end, 0
-		return 0, 0
 	}
-	from = max(s.asked, s.next)
-	to = min(s.next+s.window, size)
-	if to <= from || (to < size && to-from < s.window/4) {
-		return 0, 0
+	from, to = max(s.asked, offset), min(s.next+s.window, size)
+	switch {
+	case to <= from, to-from <= bigRead && s.window == 0:
+		return 0, 0 // all has been asked for, or one frame or two will do
+	case from >= end && to < size && to-from < s.window/4:
+		return 0, 0 // rather one question for more later
 	}
 	s.asked = to
 	return from, to

@@ -32,9 +32,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
-	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
 // Source is what the tree needs of a repository. It is used by several
@@ -44,11 +44,11 @@ type Source interface {
 	// changes; asked again, it should read only those that are new. Together
 	// with points an error names those that cannot be opened; without any it
 	// means that the list could not be read.
-	Points(ctx context.Context) ([]*Point, error)
+	Points(ctx context.Context) ([]*repo.Point, error)
 
 	// Tree opens the table of a point that Points returned; fault.Stale or
 	// fault.NotExist if the point has gone since.
-	Tree(ctx context.Context, p *Point, o table.Options) (*table.Tree, error)
+	Tree(ctx context.Context, p *repo.Point, o table.Options) (*table.Tree, error)
 
 	table.Pages
 
@@ -63,19 +63,10 @@ type Source interface {
 	Prefetch(ctx context.Context, id pack.ID, offset uint32, length int)
 }
 
-// Point is what the tree needs to know of a recovery point.
-type Point struct {
-	ID       point.ID
-	Sequence uint64
-	Started  time.Time // the point's folder is named after it
-	Entries  uint64
-	Bytes    uint64 // of content, before compression
-}
-
 // Options say how a tree is shown.
 type Options struct {
 	// Point makes the root the tree of this point alone.
-	Point *Point
+	Point *repo.Point
 
 	// Owner shows everything as owned by this user and group.
 	Owner *Owner
@@ -100,6 +91,8 @@ type Options struct {
 
 // Owner is a user and a group by number.
 type Owner struct{ UID, GID uint32 }
+
+var _ Source = (*repo.Repository)(nil)
 
 // Tree is the tree of all points, or of one. Its methods may be called from
 // several goroutines at a time.
@@ -150,7 +143,7 @@ func New(src Source, opt Options) *Tree {
 	t.listing.init()
 	t.points.init()
 	if opt.Point != nil {
-		t.points.merge([]*Point{opt.Point}, opt.Now(), opt.Location)
+		t.points.merge([]*repo.Point{opt.Point}, opt.Now(), opt.Location)
 	}
 	return t
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
@@ -122,7 +123,7 @@ func (t *Tree) Attr(ctx context.Context, n Node) (Attr, error) {
 // Entry returns the table's entry of a node and its point, for those who need
 // more than users see. It is shared memory and must not be changed.
 // fault.IsDir for the folders that are in no point.
-func (t *Tree) Entry(ctx context.Context, n Node) (*table.Entry, *Point, error) {
+func (t *Tree) Entry(ctx context.Context, n Node) (*table.Entry, *repo.Point, error) {
 	at, err := t.find(n)
 	if err != nil {
 		return nil, nil, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
@@ -24,7 +25,7 @@ const nameFormat = "2006-01-02_15-04-05"
 // slot is a point's place in the tree. All but gone is fixed.
 type slot struct {
 	number uint32
-	point  *Point
+	point  *repo.Point
 	name   string
 	gone   atomic.Bool // the point has been removed from the repository
 }
@@ -83,7 +84,7 @@ func (l *pointList) age(now time.Time) time.Duration {
 // merge takes over what the Source says. Points that were there keep slot and
 // name; names that have been used stay used, so that no path ever leads to
 // another point than it did.
-func (l *pointList) merge(points []*Point, now time.Time, loc *time.Location) {
+func (l *pointList) merge(points []*repo.Point, now time.Time, loc *time.Location) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.checked = now

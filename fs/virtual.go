@@ -194,7 +194,7 @@ func (t *Tree) Stat(ctx context.Context) (Stats, error) {
 	live, _ := t.points.list()
 	for _, p := range live {
 		s.Files += p.point.Entries
-		s.Bytes = p.point.Bytes
+		s.Bytes = p.point.Statistics.Bytes
 	}
 	if z, ok := t.src.(Sizer); ok {
 		if n, known := z.StoredBytes(); known {

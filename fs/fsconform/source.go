@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
@@ -52,7 +53,8 @@ const (
 // Source holds points in memory. Its pages are real, sealed by nobody.
 type Source struct {
 	mu     sync.Mutex
-	points []*fs.Point
+	points []*repo.Point
+	last   uint64 // sequence of the newest point
 	roots  map[point.ID]table.Root
 	packs  map[pack.ID][]byte
 	open   pack.ID // the pack that is being filled with content
@@ -75,7 +77,7 @@ func NewSource() *Source {
 }
 
 // Add makes a point of files and returns it.
-func (s *Source) Add(ctx context.Context, at time.Time, files []File) (*fs.Point, error) {
+func (s *Source) Add(ctx context.Context, at time.Time, files []File) (*repo.Point, error) {
 	files = withParents(files)
 	params := table.Params{Min: 4096, Average: 8192, Table: s.key, Page: s.key}
 	b, err := table.NewBuilder(s, params)
@@ -86,7 +88,7 @@ func (s *Source) Add(ctx context.Context, at time.Time, files []File) (*fs.Point
 	if err != nil {
 		return nil, err
 	}
-	p := &fs.Point{Started: at}
+	p := &repo.Point{Details: repo.Details{Started: at}}
 	for i := range files {
 		f := &files[i]
 		e := f.Entry
@@ -95,7 +97,7 @@ func (s *Source) Add(ctx context.Context, at time.Time, files []File) (*fs.Point
 			if err := s.store(ctx, x, f, &e); err != nil {
 				return nil, err
 			}
-			p.Bytes += e.Size
+			p.Statistics.Bytes += e.Size
 		}
 		if err := b.Add(ctx, &e); err != nil {
 			return nil, fmt.Errorf("add %q: %w", f.Path, err)
@@ -108,7 +110,8 @@ func (s *Source) Add(ctx context.Context, at time.Time, files []File) (*fs.Point
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.Entries = root.Count
-	p.Sequence = uint64(len(s.roots) + 1)
+	s.last++
+	p.Sequence = s.last
 	p.ID = sha256.Sum256(binary.LittleEndian.AppendUint64(nil, p.Sequence))
 	s.points = append(s.points, p)
 	s.roots[p.ID] = *root
@@ -194,22 +197,22 @@ func (s *Source) Flush(context.Context) error { return nil }
 func (s *Source) Hint(table.Address) (offset, length uint32) { return 0, 0 }
 
 // Remove takes a point away.
-func (s *Source) Remove(p *fs.Point) {
+func (s *Source) Remove(p *repo.Point) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.points = slices.DeleteFunc(slices.Clone(s.points), func(q *fs.Point) bool { return q == p })
+	s.points = slices.DeleteFunc(slices.Clone(s.points), func(q *repo.Point) bool { return q == p })
 	delete(s.roots, p.ID)
 }
 
 // Points implements fs.Source.
-func (s *Source) Points(context.Context) ([]*fs.Point, error) {
+func (s *Source) Points(context.Context) ([]*repo.Point, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.points), nil
 }
 
 // Tree implements fs.Source.
-func (s *Source) Tree(_ context.Context, p *fs.Point, o table.Options) (*table.Tree, error) {
+func (s *Source) Tree(_ context.Context, p *repo.Point, o table.Options) (*table.Tree, error) {
 	s.mu.Lock()
 	root, ok := s.roots[p.ID]
 	s.mu.Unlock()
