@@ -97,5 +97,5 @@
 // Bits of the line are ⌊v·480 / 2^9⌋ for each of the lowest six groups of 9 bits v
 // of the ID's last 8 bytes, a big-endian number. A line is 60 bytes of bits,
 // bit i in byte i/8 at 1<<(i%8), and a CRC of those. Merges plan for 48
-// records in a line: 10.7 bits a record, some 2 % of false alarms.
+// records in a line: 10.7 bits a record, some 1 % of false alarms.
 package index
