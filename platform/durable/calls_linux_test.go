@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // trace runs one call below strace and returns the system calls that matter,
 // each as its name and the base name of what it worked on, and the exit code.
-func trace(t *testing.T, what, path string, inject ...string) ([]string, int) {
+func trace(t *testing.T, what, path string, options ...string) ([]string, int) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -46,9 +46,7 @@ func trace(t *testing.T, what, path string, inject ...string) ([]string, int) {
 	}
 	log := filepath.Join(t.TempDir(), "log")
 	args := []string{"-f", "-y", "-o", log, "-e", "trace=openat,write,fchmod,fsync,rename,renameat,renameat2,linkat,unlinkat,mkdirat"}
-	for _, i := range inject {
-		args = append(args, "-e", "inject="+i)
-	}
+	args = append(args, options...)
 	cmd := exec.Command(strace, append(args, os.Args[0])...)
 	cmd.Env = append(os.Environ(), childEnv+"="+what+" "+path)
 	out, err := cmd.CombinedOutput()
@@ -118,33 +116,33 @@ func TestMkdirAllSyncsEachParent(t *testing.T) {
 }
 
 func TestFsyncFails(t *testing.T) {
-	for _, c := range []struct {
-		what, when string
-		there      bool // the file is in place though the call failed
-	}{
-		{"write", "1", false}, {"write", "2", true},
-		{"create", "1", false}, {"create", "2", true},
-	} {
-		path := filepath.Join(t.TempDir(), "name")
-		_, code := trace(t, c.what, path, "fsync:error=EIO:when="+c.when)
-		if code == 0 {
-			t.Errorf("%s: fsync %s failed, the call did not", c.what, c.when)
+	for _, what := range []string{"write", "create"} {
+		for _, there := range []bool{false, true} { // the file is in place though the call failed
+			path := filepath.Join(t.TempDir(), "name")
+			options := []string{"-e", "inject=fsync:error=EIO"}
+			if there { // only the folder's
+				options = append(options, "-P", filepath.Dir(path))
+			}
+			_, code := trace(t, what, path, options...)
+			if code == 0 {
+				t.Errorf("%s: fsync failed, the call did not", what)
+			}
+			if _, err := os.Lstat(path); (err == nil) != there {
+				t.Errorf("%s: afterwards %v, want there %v", what, err, there)
+			}
+			checkNoTemp(t, filepath.Dir(path))
 		}
-		if _, err := os.Lstat(path); (err == nil) != c.there {
-			t.Errorf("%s, fsync %s fails: %v", c.what, c.when, err)
-		}
-		checkNoTemp(t, filepath.Dir(path))
 	}
 }
 
 func TestCreateWhereRenameat2IsMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "name")
-	got, code := trace(t, "create", path, "renameat2:error=EINVAL")
+	got, code := trace(t, "create", path, "-e", "inject=renameat2:error=EINVAL")
 	if code != 0 || !slices.Contains(got, "linkat DIR/TEMP DIR/name") {
 		t.Errorf("exit %d, calls %q", code, got)
 	}
 	checkFile(t, path, []byte("bytes"), 0o640)
-	if _, code := trace(t, "create", path, "renameat2:error=EINVAL"); code != 10+int(fault.Exist) {
+	if _, code := trace(t, "create", path, "-e", "inject=renameat2:error=EINVAL"); code != 10+int(fault.Exist) {
 		t.Errorf("second create: exit %d, want fault.Exist", code)
 	}
 	checkNoTemp(t, filepath.Dir(path))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -357,9 +358,12 @@ func (t *table) closeIdle() {
 
 // readNames lists the folder into l. If stop is set it gives up at l's limit
 // and returns errBig; else it keeps the smallest names that fit.
-func (h *handle) readNames(fd int, l *nameList, buf []byte, stop bool) error {
-	if _, err := unix.Seek(fd, 0, 0); err != nil {
-		return fmt.Errorf("list folder %s: %w", h.path, err)
+// again says that the descriptor was read before.
+func (h *handle) readNames(fd int, l *nameList, buf []byte, again, stop bool) error {
+	if again {
+		if _, err := unix.Seek(fd, 0, io.SeekStart); err != nil {
+			return fmt.Errorf("list folder %s: %w", h.path, err)
+		}
 	}
 	for {
 		n, err := unix.Getdents(fd, buf)

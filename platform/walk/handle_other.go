@@ -54,7 +54,7 @@ func (h *handle) open() (int, Stat, error) {
 }
 
 // readNames lists the folder into l, as on Linux.
-func (h *handle) readNames(_ int, l *nameList, _ []byte, stop bool) error {
+func (h *handle) readNames(_ int, l *nameList, _ []byte, _, stop bool) error {
 	d, err := os.Open(hostPath(h.path))
 	if err != nil {
 		return fmt.Errorf("list folder %s: %w", h.path, err)

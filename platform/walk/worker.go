@@ -29,19 +29,20 @@ func (k *worker) do(t task, head bool) {
 // list lists a folder and tells the walker. By then the descriptor is not in
 // use any more: the consumer may release the folder at once.
 func (k *worker) list(n *node, head bool) {
+	again := n.opened
 	fd, err := k.open(n)
 	if err != nil {
 		k.w.listed(n, listing{part: n.failed(err)})
 		return
 	}
-	r := k.listOpen(n, fd, head)
+	r := k.listOpen(n, fd, again, head)
 	n.h.unpin()
 	k.w.listed(n, r)
 }
 
 // listOpen reads the names of a folder, or of a giant one the next range of
 // names. A folder of ordinary size is stat'ed at once.
-func (k *worker) listOpen(n *node, fd int, head bool) listing {
+func (k *worker) listOpen(n *node, fd int, again, head bool) listing {
 	if n.dev != 0 && n.stat.Dev != n.dev { // mounted since its lstat
 		return listing{part: n.newPart(0, 0)}
 	}
@@ -57,7 +58,7 @@ func (k *worker) listOpen(n *node, fd int, head bool) listing {
 	}
 	l := &k.names
 	l.reset(n.last, limit)
-	err := n.h.readNames(fd, l, k.buf, !head)
+	err := n.h.readNames(fd, l, k.buf, again, !head)
 	if errors.Is(err, errBig) {
 		return listing{tooBig: true}
 	}
