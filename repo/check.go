@@ -1,0 +1,381 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/vault/keep"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
+)
+
+// CheckOptions say how thorough a check is.
+type CheckOptions struct {
+	// ReadData is the share of packs, 0 to 1, of which every frame is read,
+	// opened and compared with its chunk IDs. Which ones is drawn anew each time.
+	ReadData float64
+	// Progress, if set, is told of packs read, of how many. It is called by
+	// several goroutines.
+	Progress func(done, total int)
+}
+
+// CheckReport tells what a check saw.
+type CheckReport struct {
+	Points, Pages, Packs, PacksRead, Frames int
+	Bytes                                   int64 // of packs read
+	Faults                                  []Fault
+}
+
+// Fault is a damaged object, and what it hurts.
+type Fault struct {
+	Object string // its name in the store
+	Err    error
+	Files  []string // POINT:PATH, the first 100
+	Count  int      // of all files
+}
+
+const maxFaultFiles = 100
+
+// checker is one check.
+type checker struct {
+	r       *Repository
+	o       CheckOptions
+	objects map[pack.ID]int64
+
+	mu     sync.Mutex
+	report *CheckReport
+	bad    map[pack.ID]*badPack
+	heads  map[pack.ID]*checkedPack // nil: cannot be opened
+	pages  map[chunk.ID]*pageNeeds
+}
+
+// badPack is what is wrong with a pack.
+type badPack struct {
+	err    error
+	whole  bool // every frame
+	frames map[int]bool
+	files  []string
+	count  int
+}
+
+// checkedPack is a pack whose head is right.
+type checkedPack struct {
+	*opened
+	chunks []checkedChunk
+}
+
+type checkedChunk struct {
+	id     chunk.ID
+	offset uint32
+	length uint32
+}
+
+// Check verifies a repository as one who can read it: every key object, point,
+// page and live set, that all content is there, and as much of the data as the
+// options say. What is damaged is in the report, with the files it hurts; an
+// error means that the check itself could not go on.
+func Check(ctx context.Context, r *Repository, o CheckOptions) (*CheckReport, error) {
+	if !r.CanRead() {
+		_, err := r.privateOf(0)
+		return nil, fmt.Errorf("check: %w", err)
+	}
+	c := &checker{
+		r: r, o: o, report: &CheckReport{}, bad: make(map[pack.ID]*badPack),
+		heads: make(map[pack.ID]*checkedPack), pages: make(map[chunk.ID]*pageNeeds),
+	}
+	var err error
+	if c.objects, err = r.packObjects(ctx); err != nil {
+		return nil, fmt.Errorf("check: %w", err)
+	}
+	c.report.Packs = len(c.objects)
+	steps := []func(context.Context) error{c.keys, c.rounds, c.openPacks, c.readData, c.points}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("check: %w", err)
+		}
+	}
+	c.finish()
+	return c.report, nil
+}
+
+func (c *checker) fault(object string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report.Faults = append(c.report.Faults, Fault{Object: object, Err: err})
+}
+
+// damaged says whether an error is about what is stored, and not about
+// reaching it.
+func damaged(err error) bool {
+	return errors.Is(err, fault.Corrupt) || errors.Is(err, fault.NotExist) || errors.Is(err, fault.TooLarge) || errors.Is(err, fault.Unsupported)
+}
+
+// keys checks slots and epochs. The object `repository` was checked when keys
+// were taken.
+func (c *checker) keys(ctx context.Context) error {
+	_, bad, err := c.r.slots(ctx)
+	if err != nil {
+		return err
+	}
+	if bad != nil {
+		c.fault(prefixSlots, bad)
+	}
+	epochs := 0
+	for object, err := range c.r.store.List(ctx, prefixEpochs) {
+		if err != nil {
+			return err
+		}
+		epochs++
+		b, err := store.ReadAll(ctx, c.r.store, object.Name, 1<<16)
+		var e *seal.Epoch
+		if err == nil && c.r.keys.RepMAC != (seal.Key{}) {
+			e, err = seal.ParseEpoch(b, c.r.keys.RepMAC)
+		}
+		if err == nil && e != nil && (e.Repository != c.r.ID || epochName(e.Number) != object.Name || e.Number == c.r.epoch.Number && !bytes.Equal(e.Public, c.r.epoch.Public)) {
+			err = fmt.Errorf("another key than the one in the key slots: %w", fault.Corrupt)
+		}
+		if err != nil {
+			c.fault(object.Name, err)
+		}
+	}
+	if epochs == 0 {
+		c.fault(prefixEpochs, fmt.Errorf("there is none: %w", fault.Corrupt))
+	}
+	return nil
+}
+
+func (c *checker) rounds(ctx context.Context) error {
+	if _, err := keep.ReadRounds(ctx, c.r.store, c.r.ID); damaged(err) {
+		c.fault("gc/", err)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// openPacks opens the head and chunk list of every pack.
+func (c *checker) openPacks(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for id, size := range c.objects {
+		group.Go(func() error {
+			p, err := c.openPack(ctx, id, size)
+			if err != nil && !damaged(err) {
+				return err
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if err != nil {
+				c.bad[id] = &badPack{err: err, whole: true}
+				return nil
+			}
+			c.heads[id] = p
+			c.report.Frames += p.Frames()
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (c *checker) openPack(ctx context.Context, id pack.ID, size int64) (*checkedPack, error) {
+	h, err := c.r.readHead(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if h.ObjectSize() != size {
+		return nil, fmt.Errorf("%d bytes instead of %d: %w", size, h.ObjectSize(), fault.Corrupt)
+	}
+	o, err := c.r.openHead(h)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.r.chunkList(h, o.Geometry)
+	if err != nil {
+		return nil, err
+	}
+	p := &checkedPack{opened: o, chunks: make([]checkedChunk, len(list))}
+	for i := range list {
+		p.chunks[i] = checkedChunk{list[i].ID, list[i].Offset, list[i].Length}
+	}
+	return p, nil
+}
+
+// covers says whether raw bytes of the pack are whole chunks without a gap.
+func (p *checkedPack) covers(offset, length uint32) bool {
+	i, ok := slices.BinarySearchFunc(p.chunks, offset, func(c checkedChunk, at uint32) int { return int(int64(c.offset) - int64(at)) })
+	if !ok {
+		return false
+	}
+	end := uint64(offset) + uint64(length)
+	at := uint64(offset)
+	for ; i < len(p.chunks) && at < end; i++ {
+		if uint64(p.chunks[i].offset) != at {
+			return false
+		}
+		at += uint64(p.chunks[i].length)
+	}
+	return at == end
+}
+
+// readData reads packs whole and compares every frame and chunk.
+func (c *checker) readData(ctx context.Context) error {
+	if c.o.ReadData <= 0 {
+		return nil
+	}
+	var ids []pack.ID
+	for id := range c.heads {
+		if c.o.ReadData >= 1 || rand.Float64() < c.o.ReadData {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b pack.ID) int { return bytes.Compare(a[:], b[:]) })
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	done := 0
+	for _, id := range ids {
+		group.Go(func() error {
+			if err := c.readPack(ctx, c.heads[id]); err != nil {
+				return err
+			}
+			c.mu.Lock()
+			done++
+			c.report.PacksRead++
+			c.report.Bytes += c.objects[id]
+			n := done
+			c.mu.Unlock()
+			if c.o.Progress != nil {
+				c.o.Progress(n, len(ids))
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (c *checker) readPack(ctx context.Context, p *checkedPack) error {
+	object, err := store.ReadAll(ctx, c.r.store, p.id.Name(), pack.MaxObject)
+	if err != nil && !damaged(err) {
+		return err
+	}
+	var h *pack.Head
+	if err == nil {
+		h, err = pack.Parse(object)
+	}
+	if err != nil || int64(len(object)) != h.ObjectSize() {
+		c.breakPack(p.id, fmt.Errorf("changed while it was checked: %w", fault.Corrupt), -1)
+		return nil
+	}
+	raw := make([]byte, p.Total)
+	good := make([]bool, h.Frames())
+	for i := range good {
+		offset, length := h.Frame(i)
+		sealed := object[offset : offset+length]
+		if sha256.Sum256(sealed) != h.Hashes[i] {
+			c.breakPack(p.id, fmt.Errorf("frame %d does not match its SHA-256: %w", i, fault.Corrupt), i)
+			continue
+		}
+		b, err := c.r.unsealFrame(p.opened, i, sealed)
+		if err != nil {
+			c.breakPack(p.id, err, i)
+			continue
+		}
+		start, _ := p.Span(i)
+		copy(raw[start:], b)
+		good[i] = true
+	}
+	c.compareChunks(p, raw, good)
+	return nil
+}
+
+func (c *checker) compareChunks(p *checkedPack, raw []byte, good []bool) {
+	key := c.r.ChunkKey()
+	if p.Kind == pack.Pages {
+		key = c.r.PageKey()
+	}
+	hasher := chunk.NewHasher(&key)
+	for _, ch := range p.chunks {
+		first, last := p.FrameOf(ch.offset), p.FrameOf(ch.offset+ch.length-1)
+		if slices.Contains(good[first:last+1], false) || hasher.Sum(raw[ch.offset:ch.offset+ch.length]) == ch.id {
+			continue
+		}
+		for i := first; i <= last; i++ {
+			c.breakPack(p.id, fmt.Errorf("chunk %s has other bytes than when it was written: %w", ch.id, fault.Corrupt), i)
+		}
+	}
+}
+
+// breakPack notes that a frame, or with -1 the whole pack, is damaged.
+func (c *checker) breakPack(id pack.ID, err error, frame int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.bad[id]
+	if b == nil {
+		b = &badPack{err: err, frames: make(map[int]bool)}
+		c.bad[id] = b
+	}
+	if frame < 0 {
+		b.whole = true
+	} else if b.frames != nil {
+		b.frames[frame] = true
+	}
+}
+
+// finish turns what is wrong with packs into faults.
+func (c *checker) finish() {
+	for id, b := range c.bad {
+		err := b.err
+		if n := len(b.frames); n > 1 {
+			err = fmt.Errorf("%d frames are damaged, among them: %w", n, b.err)
+		}
+		slices.Sort(b.files)
+		c.report.Faults = append(c.report.Faults, Fault{Object: id.Name(), Err: err, Files: b.files, Count: b.count})
+	}
+	slices.SortFunc(c.report.Faults, func(a, b Fault) int { return strings.Compare(a.Object, b.Object) })
+}
+
+// points checks every point and what it holds.
+func (c *checker) points(ctx context.Context) error {
+	sequences, err := c.r.sequences(ctx)
+	if err != nil {
+		return err
+	}
+	var before *point.Header
+	for _, n := range sequences {
+		h, sealed, err := c.r.readPoint(ctx, n)
+		if err == nil && before != nil && before.Sequence == n-1 && h.Previous != before.ID {
+			err = fmt.Errorf("it does not follow the point before it: one of the two was replaced: %w", fault.Corrupt)
+		}
+		var b *body
+		if err == nil {
+			b, err = c.r.openBody(h, sealed)
+		}
+		before = h
+		if err != nil {
+			if !damaged(err) {
+				return err
+			}
+			c.fault(point.Name(n), err)
+			before = nil
+			continue
+		}
+		c.report.Points++
+		if err := c.table(ctx, h, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,281 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/live"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+)
+
+// pageNeeds is what a leaf page, and the extent trees below it, need, and
+// whether all of that was found right. Pages are shared between points, so
+// that each is walked once, and a point costs its upper pages only.
+type pageNeeds struct {
+	frames []frameNeed
+	hurt   bool // something that it needs is damaged
+}
+
+type frameNeed struct {
+	pack pack.ID
+	g    pack.Geometry
+	from uint32 // raw bytes [from, to), all in one frame's reach
+	to   uint32
+}
+
+// walker checks the table of one point.
+type tableChecker struct {
+	*checker
+	ctx   context.Context
+	h     *point.Header
+	live  *live.Set
+	needs *pageNeeds
+	err   error // that ends the check
+}
+
+// table checks a point's pages, content and live set.
+func (c *checker) table(ctx context.Context, h *point.Header, b *body) error {
+	t := &tableChecker{checker: c, ctx: ctx, h: h, live: live.NewSet()}
+	name := point.Name(h.Sequence)
+	tree, err := c.r.tree(b, table.Options{})
+	if err != nil {
+		c.fault(name, err)
+		return nil
+	}
+	// Leaf pages seen in another point are not walked again; their needs are
+	// merged when their references go by.
+	skip := func(id chunk.ID) bool { return c.pages[id] != nil }
+	for p, err := range tree.Pages(ctx, skip) {
+		if err != nil {
+			if !damaged(err) {
+				return err
+			}
+			c.fault(name, fmt.Errorf("its table cannot be walked to the end: %w", err))
+			return nil
+		}
+		t.page(&p)
+		if t.err != nil {
+			return t.err
+		}
+	}
+	t.settle()
+	return t.compareLive(name)
+}
+
+// page takes one page of the walk.
+func (t *tableChecker) page(p *table.PageInfo) {
+	t.report.Pages++
+	if !p.Extents {
+		t.settle()
+	}
+	if p.Leaf != nil {
+		t.needs = &pageNeeds{}
+		if p.Ref != nil {
+			t.pages[p.Ref.ID] = t.needs
+		}
+		t.leaf(p.Leaf)
+	}
+	for i := range p.Refs {
+		ref := &p.Refs[i]
+		t.need(ref.Pack, ref.Offset, ref.Length, p.Extents)
+		if known := t.pages[ref.ID]; known != nil {
+			t.merge(known)
+			if known.hurt {
+				t.rewalk(ref)
+			}
+		}
+	}
+	for i := range p.Runs {
+		if x := &p.Runs[i]; !x.Hole {
+			t.need(x.Pack, x.Offset, uint32(x.Length), true)
+		}
+	}
+}
+
+// settle ends a leaf with what is below it.
+func (t *tableChecker) settle() {
+	if t.needs != nil {
+		t.merge(t.needs)
+		t.needs = nil
+	}
+}
+
+func (t *tableChecker) merge(n *pageNeeds) {
+	for i := range n.frames {
+		f := &n.frames[i]
+		if err := t.live.Add(f.pack, f.g, f.from, f.to-f.from); err != nil {
+			t.err = err
+		}
+	}
+}
+
+// leaf checks the content of a page's entries.
+func (t *tableChecker) leaf(l *table.Leaf) {
+	for i := range l.Len() {
+		e := l.Entry(i)
+		ok := true
+		for k := range e.Extents {
+			if x := &e.Extents[k]; !x.Hole {
+				ok = t.need(x.Pack, x.Offset, uint32(x.Length), true) && ok
+			}
+		}
+		if e.Tree != nil {
+			r := &e.Tree.Ref
+			ok = t.need(r.Pack, r.Offset, r.Length, true) && ok
+			if len(t.bad) > 0 {
+				ok = t.extents(e) && ok
+			}
+		}
+		if !ok {
+			t.needs.hurt = true
+			t.blame(e)
+		}
+	}
+}
+
+// need notes raw bytes as needed, and says whether they are all right.
+func (t *tableChecker) need(id pack.ID, offset, length uint32, below bool) bool {
+	p := t.heads[id]
+	if p == nil {
+		t.missing(id)
+		return false
+	}
+	if uint64(offset)+uint64(length) > uint64(p.Total) || !p.covers(offset, length) {
+		t.fault(point.Name(t.h.Sequence), fmt.Errorf("it needs bytes %d to %d of pack %s, which are no chunks of it: %w", offset, offset+length, id, fault.Corrupt))
+		return false
+	}
+	if below && t.needs != nil {
+		t.needs.add(id, p.Geometry, offset, length)
+	} else if err := t.live.Add(id, p.Geometry, offset, length); err != nil {
+		t.err = err
+	}
+	return !t.broken(id, p.Geometry, offset, length)
+}
+
+// add joins raw bytes that go on where the last ones end.
+func (n *pageNeeds) add(id pack.ID, g pack.Geometry, offset, length uint32) {
+	if k := len(n.frames); k > 0 && n.frames[k-1].pack == id && n.frames[k-1].to == offset {
+		n.frames[k-1].to = offset + length
+		return
+	}
+	n.frames = append(n.frames, frameNeed{id, g, offset, offset + length})
+}
+
+// broken says whether raw bytes lie in a frame that is known to be damaged.
+func (t *tableChecker) broken(id pack.ID, g pack.Geometry, offset, length uint32) bool {
+	b := t.bad[id]
+	if b == nil {
+		return false
+	}
+	for i := g.FrameOf(offset); i <= g.FrameOf(offset+length-1); i++ {
+		if b.whole || b.frames[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// missing notes a pack that is not in the store, once.
+func (t *tableChecker) missing(id pack.ID) {
+	if t.bad[id] == nil {
+		t.bad[id] = &badPack{err: fmt.Errorf("it is missing: %w", fault.Corrupt), whole: true}
+	}
+}
+
+// extents says whether all content of an entry with an extent tree is right.
+func (t *tableChecker) extents(e *table.Entry) bool {
+	for x, err := range table.OpenExtents(t.r, e, table.Options{}).From(t.ctx, 0) {
+		if err != nil {
+			return false
+		}
+		p := t.heads[x.Pack]
+		if !x.Hole && (p == nil || t.broken(x.Pack, p.Geometry, x.Offset, uint32(x.Length))) {
+			return false
+		}
+	}
+	return true
+}
+
+// blame names an entry as hurt by the damaged packs that it needs.
+func (t *tableChecker) blame(e *table.Entry) {
+	name := t.h.ID.Short() + ":" + table.Path(e.Key)
+	for id := range t.packsOf(e) {
+		b := t.bad[id]
+		if b == nil {
+			continue
+		}
+		b.count++
+		if len(b.files) < maxFaultFiles {
+			b.files = append(b.files, name)
+		}
+	}
+}
+
+// packsOf returns the packs whose damage hurts an entry.
+func (t *tableChecker) packsOf(e *table.Entry) map[pack.ID]bool {
+	out := make(map[pack.ID]bool)
+	look := func(id pack.ID, offset, length uint32) {
+		p := t.heads[id]
+		if p == nil || t.broken(id, p.Geometry, offset, length) {
+			out[id] = true
+		}
+	}
+	if e.Tree != nil {
+		look(e.Tree.Ref.Pack, e.Tree.Ref.Offset, e.Tree.Ref.Length)
+	}
+	for x, err := range table.OpenExtents(t.r, e, table.Options{}).From(t.ctx, 0) {
+		if err != nil {
+			break
+		}
+		if !x.Hole {
+			look(x.Pack, x.Offset, uint32(x.Length))
+		}
+	}
+	return out
+}
+
+// rewalk names the files of a page that another point has, too, as hurt in
+// this point.
+func (t *tableChecker) rewalk(ref *table.Ref) {
+	page, err := t.r.Page(t.ctx, ref)
+	if err != nil {
+		return // it was read before; the walk reports it
+	}
+	l, err := table.DecodeLeaf(page)
+	if err != nil {
+		return
+	}
+	for i := range l.Len() {
+		if e := l.Entry(i); len(t.packsOf(e)) > 0 {
+			t.blame(e)
+		}
+	}
+}
+
+// compareLive compares what the walk needs with the point's live set: a
+// collector that trusted a set with a gap would delete what is needed.
+func (t *tableChecker) compareLive(name string) error {
+	set, err := live.Load(t.ctx, t.r.store, live.Hash(t.h.Live))
+	if err != nil {
+		if !damaged(err) {
+			return err
+		}
+		t.fault(name, fmt.Errorf("its live set: %w", err))
+		return nil
+	}
+	for need := range t.live.All() {
+		has, _ := set.Get(need.Pack)
+		masks := has.Masks()
+		for i, m := range need.Masks() {
+			if i >= len(masks) || m&^masks[i] != 0 {
+				t.fault(name, fmt.Errorf("its live set lacks frame %d of pack %s: %w", i, need.Pack, fault.Corrupt))
+				return nil
+			}
+		}
+	}
+	return nil
+}
