@@ -53,7 +53,8 @@ type bench struct {
 	logs    string
 	gen     generator
 	cells   map[string]map[string]*cell // row, tool
-	facts   []string                    // about the data, for the table's foot
+	facts   []string                    // about the data, for the table's head
+	others  []float64                   // usage.Others of all acts
 
 	// of the data set at work:
 	data    string
@@ -230,9 +231,21 @@ func (b *bench) record(s step, name string, got map[string]sample, err error) {
 			b.progress("%-20s %-20s n/a: %v", id, name, err)
 		case ok:
 			c.samples = append(c.samples, v)
-			b.progress("%-20s %-20s %s", id, name, show(unitOf(id), v))
+			b.progress("%-20s %-20s %s%s", id, name, show(unitOf(id), v), b.disturbed(v.usage))
 		}
 	}
+}
+
+// disturbed notes how much of the machine others had, and says it when it is
+// so much that the figure means little.
+func (b *bench) disturbed(u usage) string {
+	if u.CPU > 0 && u.Others > 0 {
+		b.others = append(b.others, u.Others)
+	}
+	if u.Others < 0.1 {
+		return ""
+	}
+	return fmt.Sprintf(" (others took %.0f %% of the processors)", 100*u.Others)
 }
 
 func unitOf(id string) unit {

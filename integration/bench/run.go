@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,9 @@ type usage struct {
 	Wall time.Duration
 	CPU  time.Duration // user and system
 	Peak int64         // largest resident set in bytes, 0 if unknown
+	// Others is the share of the machine's processors that everything else
+	// took meanwhile, the kernel's own threads included; 0 in rows of a mount.
+	Others float64
 }
 
 // process is a running command.
@@ -39,10 +43,12 @@ type process struct {
 	start  time.Time
 	errors string // path of what it printed
 	own    int64  // our own peak when it was started
+	busy   time.Duration
 
 	wait chan struct{} // closed when it has ended
 	err  error         // valid after wait
 	end  time.Time
+	used time.Duration // by all processes, from start to end
 
 	mu   sync.Mutex
 	peak int64
@@ -61,7 +67,7 @@ func launch(ctx context.Context, c command, logs string, limit time.Duration) (*
 	cmd.Dir, cmd.Env = c.dir, append(os.Environ(), c.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = 5 * time.Second
-	p := &process{cmd: cmd, cancel: cancel, errors: out.Name(), own: resident("self"), wait: make(chan struct{}), start: time.Now()}
+	p := &process{cmd: cmd, cancel: cancel, errors: out.Name(), own: resident("self"), busy: busy(), wait: make(chan struct{}), start: time.Now()}
 	if err := cmd.Start(); err != nil {
 		cancel()
 		return nil, fmt.Errorf("start %s: %w", c.args[0], err)
@@ -80,7 +86,7 @@ func (p *process) watch(ctx context.Context) {
 	for {
 		select {
 		case p.err = <-done:
-			p.end = time.Now()
+			p.end, p.used = time.Now(), busy()-p.busy
 			if ctx.Err() != nil {
 				p.err = fmt.Errorf("stopped: %w", ctx.Err())
 			}
@@ -106,6 +112,7 @@ func (p *process) finish(allowed ...int) (usage, error) {
 		return usage{}, p.err
 	}
 	u := usage{Wall: p.end.Sub(p.start), CPU: s.UserTime() + s.SystemTime(), Peak: p.peak}
+	u.Others = max(0, (p.used-u.CPU).Seconds()/u.Wall.Seconds()/float64(runtime.NumCPU()))
 	// The kernel lets a child inherit our own peak, so its figure counts only
 	// where it is the larger one.
 	if r, ok := s.SysUsage().(*syscall.Rusage); ok && r.Maxrss<<10 > p.own+1<<20 {
@@ -160,6 +167,29 @@ func processor(pid int) time.Duration {
 		return 0
 	}
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
+}
+
+// busy is the time all processors together have worked since the start of the
+// machine, in steps of 10 ms a processor.
+func busy() time.Duration {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	var total time.Duration
+	for i, f := range strings.Fields(line) {
+		// user nice system idle iowait irq softirq steal; guest is in user
+		if i == 0 || i == 4 || i == 5 || i > 8 {
+			continue
+		}
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0
+		}
+		total += time.Duration(n) * 10 * time.Millisecond
+	}
+	return total
 }
 
 // tail is the end of a log as one line, for error messages.

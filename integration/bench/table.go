@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -197,6 +198,11 @@ func (b *bench) markdown() string {
 	}
 	for _, f := range b.facts {
 		fmt.Fprintf(&s, "- data %s\n", f)
+	}
+	if n := len(b.others); n > 0 {
+		slices.Sort(b.others)
+		fmt.Fprintf(&s, "- while a command ran, everything else took %.0f %% of the processors (median), at worst %.0f %%\n",
+			100*b.others[n/2], 100*b.others[n-1])
 	}
 	s.WriteString("\nEach cell: value, CPU seconds, peak memory. The limit is the machine without a backup: a bare parallel lstat walk, " +
 		"reading alone, hashing and sealing and writing alone, a go-fuse file system from memory.\n\n")
