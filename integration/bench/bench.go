@@ -69,7 +69,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{options: o, started: time.Now(), logs: filepath.Join(o.work, "logs"),
-		gen: generator{seed: o.seed, scale: o.scale}, cells: map[string]map[string]*cell{}}
+		gen: generator{seed: o.seed, scale: o.scale, roots: machineRoots(ctx)}, cells: map[string]map[string]*cell{}}
 	if err := os.MkdirAll(b.logs, 0o755); err != nil {
 		return nil, err
 	}

@@ -162,7 +162,12 @@ func TestInsert(t *testing.T) {
 
 // Data and changes depend on seed and run alone.
 func TestDataIsSeeded(t *testing.T) {
-	g := generator{seed: 7, scale: 0.0002}
+	g := generator{seed: 7, scale: 0.0002, roots: []string{t.TempDir()}}
+	for _, name := range []string{"a", "b.gz", "c"} {
+		if err := os.WriteFile(filepath.Join(g.roots[0], name), []byte(strings.Repeat(name+" text ", 2000)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range []string{"one", "large", "random", "tiny"} {
 		a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 		for _, dir := range []string{a, b} {

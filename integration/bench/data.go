@@ -36,6 +36,16 @@ const (
 type generator struct {
 	seed  uint64
 	scale float64
+	roots []string // of the machine's files that material is made of
+}
+
+// machineRoots is where a Debian machine has files.
+func machineRoots(ctx context.Context) []string {
+	roots := []string{"/usr/lib", "/usr/bin", "/usr/share"}
+	if root := goTree(ctx); root != "" {
+		roots = append(roots, root)
+	}
+	return roots
 }
 
 func (g generator) random(label string, n uint64) *rand.ChaCha8 {
@@ -59,7 +69,7 @@ func (g generator) make(ctx context.Context, name, dir string) error {
 	case "small":
 		return g.small(ctx, dir)
 	case "large":
-		return g.large(ctx, dir)
+		return g.large(dir)
 	case "random":
 		return g.incompressible(dir)
 	case "image":
@@ -154,12 +164,9 @@ type material struct {
 	file  *os.File
 }
 
-func (g generator) material(ctx context.Context, label string) (*material, error) {
+func (g generator) material(label string) (*material, error) {
 	m := &material{r: rand.New(g.random(label, 0))}
-	for _, root := range []string{"/usr/lib", "/usr/bin", "/usr/share", goTree(ctx)} {
-		if root == "" {
-			continue
-		}
+	for _, root := range g.roots {
 		err := filepath.WalkDir(root, func(path string, d iofs.DirEntry, err error) error {
 			if err == nil && d.Type().IsRegular() && !squeezed(path) {
 				m.paths = append(m.paths, path)
@@ -222,8 +229,8 @@ func (m *material) Read(p []byte) (int, error) {
 	return 0, errors.New("none of the machine's files can be read")
 }
 
-func (g generator) large(ctx context.Context, dir string) error {
-	m, err := g.material(ctx, "large")
+func (g generator) large(dir string) error {
+	m, err := g.material("large")
 	if err != nil {
 		return err
 	}
@@ -276,7 +283,7 @@ func (g generator) image(ctx context.Context, dir string) error {
 
 // files writes files of many sizes until together they have n bytes.
 func (g generator) files(ctx context.Context, dir string, n int64) error {
-	m, err := g.material(ctx, "image")
+	m, err := g.material("image")
 	if err != nil {
 		return err
 	}
