@@ -127,6 +127,9 @@ func Create(ctx context.Context, s store.Store, o CreateOptions) (*Repository, e
 }
 
 func mustBeEmpty(ctx context.Context, s store.Store) error {
+	// All is looked at before anything is removed: the keys of a repository
+	// are listed before the object that makes it one.
+	var left []string
 	for object, err := range s.List(ctx, "") {
 		if err != nil {
 			return fmt.Errorf("create repository: %w", err)
@@ -138,7 +141,10 @@ func mustBeEmpty(ctx context.Context, s store.Store) error {
 		if len(object.Name) < 5 || object.Name[:5] != "keys/" {
 			return fmt.Errorf("create repository: the place is not empty, it holds %s: %w", object.Name, fault.Exist)
 		}
-		if err := s.Delete(ctx, object.Name); err != nil {
+		left = append(left, object.Name)
+	}
+	for _, name := range left {
+		if err := s.Delete(ctx, name); err != nil {
 			return fmt.Errorf("create repository: %w", err)
 		}
 	}
