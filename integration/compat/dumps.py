@@ -1,14 +1,16 @@
 #!/usr/bin/python3 -B
 """Prints section 11 of repo/FORMAT.md: annotated hex dumps of a stored repository.
 
-    dumps.py REPOSITORY --passphrase-file F
+    dumps.py REPOSITORY --passphrase-file F [--into repo/FORMAT.md]
 
-A test compares the section with this output, and the dumped objects with the
+With --into it replaces the section in that page. A test compares the section with this output, and the dumped objects with the
 stored files.
 """
 
 import argparse
+import contextlib
 import datetime
+import io
 import sys
 
 import reader
@@ -18,7 +20,7 @@ import vault
 from sealing import Cursor
 
 WIDTH = 16
-RECORDS = 10  # of a page; the rest is left out
+RECORDS = {table.ENTRIES: 9, table.EXTENTS: 3, table.REFERENCES: 9}  # of a page; the rest is left out
 
 
 class Dump(Cursor):
@@ -51,10 +53,10 @@ class Dump(Cursor):
         value = datetime.datetime.fromtimestamp(self.i64(), datetime.timezone.utc)
         self._print(start, f"{meaning}: {value:%Y-%m-%d %H:%M:%S} UTC")
 
-    def varint(self, meaning, signed=False):
+    def varint(self, meaning, signed=False, shown="{}"):
         start = self.at
         value = self.svarint() if signed else self.uvarint()
-        self._print(start, f"{meaning}: {value}")
+        self._print(start, f"{meaning}: {shown.format(value)}")
         return value
 
     def text(self, meaning, limit=1 << 20):
@@ -149,8 +151,10 @@ def dump_geometry(repo, pack):
 
 
 def dump_list(repo, pack):
+    shown = min(3, len(pack.chunks))
     d = Dump(f"chunk list of `{pack.name}`, opened", pack.list_data)
-    for _ in range(min(3, d.varint("chunks or pages"))):
+    d.varint("chunks or pages")
+    for _ in range(shown):
         d.varint("gap")
         d.varint("length")
         d.bytes(16, "ID")
@@ -164,9 +168,9 @@ def dump_page(title, data):
         d.bytes(16, "pack ID")
     count = d.varint("n, records")
     record = {table.ENTRIES: EntryRecords(d).record, table.EXTENTS: lambda: extent(d), table.REFERENCES: lambda: reference(d)}
-    for _ in range(min(count, RECORDS)):
+    for _ in range(min(count, RECORDS[kind])):
         record[kind]()
-    d.rest(f"the other {count - RECORDS} records")
+    d.rest(f"the other {count - RECORDS[kind]} records")
 
 
 def address(d):
@@ -206,7 +210,7 @@ class EntryRecords:
         d.varint("mtime, seconds minus the last", signed=True)
         d.varint("nanoseconds")
         if flags & 1:
-            d.varint("mode")
+            d.varint("mode", shown="{:04o}")
         if flags & 2:
             d.varint("uid")
             d.varint("gid")
@@ -308,7 +312,22 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("repository")
     parser.add_argument("--passphrase-file", required=True)
+    parser.add_argument("--into", help="a page whose last section this is")
     args = parser.parse_args()
+    if not args.into:
+        section(args)
+        return 0
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        section(args)
+    with open(args.into, encoding="utf-8") as file:
+        page = file.read().split("## 11. ")[0].rstrip("\n")
+    with open(args.into, "w", encoding="utf-8") as file:
+        file.write(page + "\n\n" + out.getvalue())
+    return 0
+
+
+def section(args):
     repo = vault.Repository(args.repository, reader.passphrase(args.passphrase_file))
     point = reader.points(repo)[-1]
     entries = table.Table(repo, point)
@@ -316,7 +335,7 @@ def main():
         for _ in entries.extents(entry):
             pass
     pages = {data[0]: (page_id, data) for page_id, data in reversed(entries.pages)}
-    pack = min((repo.pack(p) for p in entries.needs), key=lambda p: (p.kind != 0, p.count, p.id))
+    pack = min((repo.pack(p) for p in entries.needs), key=lambda p: (p.kind != 0, p.total, p.id))
 
     print(INTRODUCTION)
     dump_repository(repo)
@@ -333,7 +352,6 @@ def main():
         if kind in pages:
             page_id, data = pages[kind]
             dump_page(f"page {page_id.hex()} of {what}", data)
-    return 0
 
 
 if __name__ == "__main__":

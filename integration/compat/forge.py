@@ -72,6 +72,7 @@ class Forge:
         self.sealed_session = self._seal_session()
         self.packs, self.needs, self.bomb = 0, {}, False
         self._repository()
+        self._epoch()
         self._slot()
 
     def put(self, name, data):
@@ -84,6 +85,11 @@ class Forge:
         data = b"tidmREP\1" + REPO + le(0, 2) + le(1_700_000_000, 8)
         data += b"".join(le(n, 4) for n in (32768, 131072, 524288, 4096, 8192))
         self.put("repository", data + blake3.keyed(key("repository mac"), data))
+
+    def _epoch(self):
+        data = b"tidmEPO\1" + REPO + le(1, 4) + le(0x20, 2) + le(1, 2) + le(2, 2) + le(1_700_000_000, 8)
+        data += le(32, 2) + sealing.x25519_public(PRIVATE)
+        self.put("keys/epoch-00000001", data + blake3.keyed(key("repository mac"), data))
 
     def _slot(self):
         head = b"tidmSLT\1" + REPO + SLOT + b"\0" + le(1_700_000_000, 8) + b"\1" + le(1, 4) + le(8192, 4) + b"\1" + SALT + b"\0"

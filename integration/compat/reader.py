@@ -17,6 +17,7 @@ import os
 import sys
 
 import extract
+import rounds
 import vault
 from sealing import Damaged, Refused
 from table import KINDS, Table
@@ -108,6 +109,7 @@ def extract_path(repo, args):
 
 def check(repo, _args):
     """Reads and verifies everything; the live sets must name exactly what was read."""
+    rounds.check(repo)
     for pack_id in repo.pack_ids():
         pack = repo.pack(pack_id)
         for i in range(pack.count):
