@@ -8,10 +8,11 @@ import (
 )
 
 // Bounds of a batch: enough to make its hand-over cheap, and small enough that
-// sixteen of them read ahead stay within 32 MiB.
+// those that are read ahead, twice as many as there are readers, stay within
+// 16 MiB.
 const (
 	batchItems = 256
-	batchBytes = 1 << 20
+	batchBytes = 512 << 10
 	// streamed is the size from which a file is a batch of its own and is
 	// handed over piece by piece.
 	streamed = 1 << 20

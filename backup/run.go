@@ -84,7 +84,7 @@ func (r *run) takeArena(n int) []byte {
 		}
 	default:
 	}
-	return make([]byte, 0, max(n, batchBytes+batchBytes/4))
+	return make([]byte, 0, max(n, batchBytes))
 }
 
 func (r *run) giveArena(b []byte) {
@@ -121,8 +121,8 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job) (_ *
 	started := job.Now()
 	r := &run{
 		job: job, repo: rp, params: rp.Chunks,
-		work: make(chan *batch, readers), streams: make(chan struct{}, maxStreams),
-		arenas: make(chan []byte, 2*readers), pieces: make(chan []byte, 4*maxStreams),
+		work: make(chan *batch), streams: make(chan struct{}, maxStreams),
+		arenas: make(chan []byte, readers), pieces: make(chan []byte, 4*maxStreams),
 	}
 	r.cutter = rp.Cutter()
 	if r.copies, err = openCopies(l.Dir, rp.ID, job.Paths, rp.PageKey()); err != nil {
@@ -165,7 +165,7 @@ func (r *run) openOld() {
 // pipeline runs compare, readers and saver side by side.
 func (r *run) pipeline(ctx context.Context, s *saver) error {
 	group, ctx := errgroup.WithContext(ctx)
-	queue := make(chan *batch, 2*readers)
+	queue := make(chan *batch, readers)
 	group.Go(func() error {
 		defer close(queue)
 		defer close(r.work)

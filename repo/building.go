@@ -37,8 +37,9 @@ const (
 	maxPackRaw    = 128 << 20 // what compresses well fills raw bytes before stored ones
 	maxPackChunks = 32768     // keeps chunk lists below 1 MiB
 	// headRoom is left before the frames of an object under way, so that the
-	// head, whose size is known last, is put there without moving 16 MiB.
-	headRoom = 768 << 10
+	// head, whose size is known last, is put there without moving 16 MiB. Only
+	// a pack of thousands of tiny files has a longer one.
+	headRoom = 256 << 10
 )
 
 // building is a pack that is being filled.
@@ -115,7 +116,7 @@ func (w *Writer) newPack(kind pack.Kind) *building {
 		b.first = s.step/8 + rand.Uint32N(s.step-s.step/8) + 1
 	}
 	b.box, b.commit = w.r.keys.Pack(w.session, b.id)
-	b.object = take(w.objects, headRoom+s.target+2<<20)[:headRoom]
+	b.object = take(w.objects, headRoom+s.target+3<<20)[:headRoom]
 	return b
 }
 

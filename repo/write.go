@@ -71,7 +71,7 @@ type WriterOptions struct {
 
 // maxPacks bounds the packs in memory: one open of each kind, and those on
 // their way.
-const maxPacks = pack.NumKinds + 2
+const maxPacks = pack.NumKinds + 1
 
 // NewWriter begins a run. It brings the index up to date with the packs in the
 // store, which finds what a killed run left, and needs no private key.
