@@ -110,6 +110,35 @@ func FuzzKey(f *testing.F) {
 	})
 }
 
+// Every byte of every sort of page matters: changed, the page is refused, or
+// is another page in its only encoding.
+func TestEveryByte(t *testing.T) {
+	for _, page := range seedPages(t, entryPage) {
+		for i := range page {
+			for _, flip := range []byte{1, 2, 4, 8, 16, 32, 64, 128, 255} {
+				changed := bytes.Clone(page)
+				changed[i] ^= flip
+				leaf, err := DecodeLeaf(changed)
+				if err != nil {
+					continue
+				}
+				var w entryWriter
+				var prev []byte
+				for i := range leaf.Len() {
+					w.add(leaf.Entry(i), commonPrefix(prev, leaf.Entry(i).Key))
+					prev = leaf.Entry(i).Key
+				}
+				if again := w.appendPage(nil, entryPage); !bytes.Equal(again, changed) {
+					t.Fatalf("byte %d changed by %#x: decodes and encodes to another page", i, flip)
+				}
+			}
+			if _, err := DecodeLeaf(page[:i]); !errors.Is(err, fault.Corrupt) {
+				t.Fatalf("the first %d of %d bytes: %v", i, len(page), err)
+			}
+		}
+	}
+}
+
 // seedPages returns pages of one kind with every sort of record.
 func seedPages(t testing.TB, kind byte) [][]byte {
 	m := newMemory()

@@ -133,7 +133,7 @@ func TestDeepPaths(t *testing.T) {
 		entries = append(entries, &Entry{Key: AppendKey(nil, folder, name), Kind: Folder})
 		folder = strings.TrimPrefix(folder+"/"+name, "/")
 	}
-	for i := range 3000 {
+	for i := range 500 {
 		entries = append(entries, &Entry{Key: AppendKey(nil, folder, fmt.Sprint(1_000_000+i))})
 	}
 	m := newMemory()
@@ -148,7 +148,7 @@ func TestDeepPaths(t *testing.T) {
 			memory = max(memory, p.Leaf.Memory())
 		}
 	}
-	if got := collect(t, tree); len(got) != len(entries) || root.Level > 4 || memory > 6<<20 || m.stored > 32<<20 {
+	if got := collect(t, tree); len(got) != len(entries) || root.Level > 4 || memory > 6<<20 || m.stored > 12<<20 {
 		t.Errorf("%d entries of %d, level %d, %d pages, a leaf of %d bytes", len(got), len(entries), root.Level, pages, memory)
 	}
 	t.Logf("%d entries: level %d, %d pages, %d MB; largest leaf takes %d bytes", len(entries), root.Level, pages, m.stored>>20, memory)
