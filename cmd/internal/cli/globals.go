@@ -42,7 +42,7 @@ func (g *Globals) Flags(root *cobra.Command) {
 	f.StringVar(&g.ConfigPath, "config", "", "read this configuration file")
 	f.BoolVar(&g.JSON, "json", false, "print results and errors as JSON")
 	f.BoolVarP(&g.Quiet, "quiet", "q", false, "print nothing but results and errors")
-	f.BoolVarP(&g.Verbose, "verbose", "v", false, "name every file that is dealt with")
+	f.BoolVarP(&g.Verbose, "verbose", "v", false, "tell more of what is done")
 }
 
 // Resolve reads the configuration and fills in what no flag said.

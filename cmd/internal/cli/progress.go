@@ -14,6 +14,7 @@ type Progress struct {
 	Files, Bytes           uint64
 	TotalFiles, TotalBytes uint64 // expected; 0: nobody knows
 	Current                string // the file at hand
+	Noun                   string // what Files counts; "" is "file". With another one no bytes are shown
 }
 
 const (
@@ -118,11 +119,15 @@ func progressLine(p Progress, rate float64, past time.Duration, width int) strin
 	if past < 10*time.Second {
 		parts[0] = fmt.Sprintf("%d s", int(past.Seconds()))
 	}
-	files := Counted(p.Files, "file", "files")
+	noun := first(p.Noun, "file")
+	files := Counted(p.Files, noun, noun+"s")
 	if p.TotalFiles > p.Files {
-		files = Count(p.Files) + " of " + Counted(p.TotalFiles, "file", "files")
+		files = Count(p.Files) + " of " + Counted(p.TotalFiles, noun, noun+"s")
 	}
-	parts = append(parts, files, Size(p.Bytes), Size(uint64(max(rate, 0)))+"/s")
+	parts = append(parts, files)
+	if p.Noun == "" {
+		parts = append(parts, Size(p.Bytes), Size(uint64(max(rate, 0)))+"/s")
+	}
 	if left, ok := timeLeft(p, rate, past); ok {
 		parts = append(parts, left+" left")
 	}
@@ -152,6 +157,9 @@ func timeLeft(p Progress, rate float64, past time.Duration) (string, bool) {
 		return "", false
 	}
 	left := time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	if left == 0 {
+		return "", false
+	}
 	if left < 10*time.Second {
 		return fmt.Sprintf("%d s", int(left.Seconds())), true
 	}

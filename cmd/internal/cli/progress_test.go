@@ -38,6 +38,12 @@ func TestProgressLine(t *testing.T) {
 	}
 }
 
+func TestProgressOfOtherThings(t *testing.T) {
+	if got, want := progressLine(Progress{Files: 3, TotalFiles: 12, Noun: "pack"}, 0, 4*time.Second, 80), "4 s, 3 of 12 packs, 12 s left"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestTimeLeft(t *testing.T) {
 	for _, c := range []struct {
 		p    Progress

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemark-backup/tidemark/backup"
+	"github.com/tidemark-backup/tidemark/backup/exclude"
+	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/repo"
+)
+
+type backupOptions struct {
+	exclude       []string
+	excludeFiles  []string
+	excludeCaches bool
+	oneFileSystem bool
+	tags          []string
+	dryRun        bool
+}
+
+func newBackup(app *cli.App) *cobra.Command {
+	var o backupOptions
+	c := &cobra.Command{
+		Use:   "backup [PATH…]",
+		Short: "Write a recovery point",
+		Long: `Write a recovery point of files and folders; without PATH of those that the
+configuration names. The point is complete, but only what no point before holds
+is stored. A run that was stopped costs nothing but time: the next one finds
+what it had stored.
+
+A file that cannot be read, vanishes or changes meanwhile does not stop the
+run: it is named with its reason, and the exit code is 3.
+
+--exclude takes patterns as in a gitignore file: *.o at any depth, build/ for
+folders only, /build at the top of each PATH, ** for any folders, ! to take
+back. A pattern that begins with a slash and leads to a PATH or into it, as
+/home/*/.cache does for /home, is an absolute path. The last one that matches
+decides. What the configuration excludes comes first, then --exclude-file, then
+--exclude. The repository itself and this machine's keys are always left out.`,
+		Example: `  tidemark backup /home /etc
+  tidemark backup --exclude '*.tmp' --exclude-caches --one-file-system /
+  tidemark backup -r /srv/backup/me --passphrase-file pass /home`,
+		RunE: func(c *cobra.Command, args []string) error { return o.run(c, app, args) },
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&o.exclude, "exclude", "e", nil, "leave out what matches this pattern")
+	f.StringArrayVar(&o.excludeFiles, "exclude-file", nil, "leave out what matches a pattern of this file")
+	f.BoolVar(&o.excludeCaches, "exclude-caches", false, "leave out folders that a CACHEDIR.TAG marks as caches")
+	f.BoolVarP(&o.oneFileSystem, "one-file-system", "x", false, "do not enter other file systems")
+	f.StringArrayVar(&o.tags, "tag", nil, "label the point")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, only say what would be done")
+	return c
+}
+
+func (o *backupOptions) run(c *cobra.Command, app *cli.App, args []string) error {
+	job, err := o.job(c, app, args)
+	if err != nil {
+		return err
+	}
+	ctx := c.Context()
+	r, err := openToWrite(ctx, app)
+	if err != nil {
+		return err
+	}
+	summary, err := runBackup(ctx, app, r, job)
+	if err == nil {
+		err = printBackup(app, summary, o.dryRun)
+	}
+	return errors.Join(err, r.close())
+}
+
+// job is what the flags and the configuration ask for.
+func (o *backupOptions) job(c *cobra.Command, app *cli.App, args []string) (backup.Job, error) {
+	conf := app.Globals.Config.Backup
+	if len(args) == 0 {
+		args = conf.Paths
+	}
+	if len(args) == 0 {
+		return backup.Job{}, cli.Hint(cli.Usage("backup: no path is given"),
+			"name what to back up, or write \"paths\" below [backup] in the configuration")
+	}
+	paths := make([]string, len(args))
+	for i, arg := range args {
+		path, err := filepath.Abs(arg)
+		if err != nil {
+			return backup.Job{}, fmt.Errorf("back up %s: %w", arg, err)
+		}
+		paths[i] = path
+	}
+	matcher, err := o.matcher(app, paths)
+	if err != nil {
+		return backup.Job{}, err
+	}
+	job := newJob(app, paths, matcher)
+	job.Tags = append(append([]string{}, conf.Tags...), o.tags...)
+	job.DryRun = o.dryRun
+	job.ExcludeCaches, job.OneFileSystem = conf.ExcludeCaches, conf.OneFileSystem
+	if c.Flags().Changed("exclude-caches") {
+		job.ExcludeCaches = o.excludeCaches
+	}
+	if c.Flags().Changed("one-file-system") {
+		job.OneFileSystem = o.oneFileSystem
+	}
+	return job, nil
+}
+
+// newJob fills in what does not depend on flags.
+func newJob(app *cli.App, paths []string, matcher *exclude.Matcher) backup.Job {
+	b := thisBuild()
+	system, _, _ := strings.Cut(b.System, "/")
+	host, _ := os.Hostname() // a point without the host's name is still a point
+	job := backup.Job{
+		Paths: paths, Exclude: matcher, Host: host, OS: system,
+		Program: "tidemark", Version: b.Version, Now: app.Now,
+	}
+	if u, err := user.Current(); err == nil {
+		job.User = u.Username
+	}
+	return job
+}
+
+// matcher compiles all patterns, and those that keep the backup out of itself.
+func (o *backupOptions) matcher(app *cli.App, paths []string) (*exclude.Matcher, error) {
+	conf := app.Globals.Config.Backup
+	var patterns []exclude.Pattern
+	for _, file := range conf.ExcludeFiles {
+		if err := readPatterns(file, &patterns); err != nil {
+			return nil, err
+		}
+	}
+	patterns = append(patterns, exclude.Flags("the configuration", conf.Exclude)...)
+	for _, file := range o.excludeFiles {
+		if err := readPatterns(file, &patterns); err != nil {
+			return nil, err
+		}
+	}
+	patterns = append(patterns, exclude.Flags("--exclude", o.exclude)...)
+	return compile(app, paths, patterns)
+}
+
+func compile(app *cli.App, paths []string, patterns []exclude.Pattern) (*exclude.Matcher, error) {
+	roots := make([]string, len(paths))
+	for i, path := range paths {
+		roots[i] = filepath.ToSlash(path)
+	}
+	patterns = append(patterns, exclude.Flags("tidemark", ownFolders(app))...)
+	return exclude.Compile(roots, patterns)
+}
+
+func readPatterns(path string, into *[]exclude.Pattern) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read patterns: %w", err)
+	}
+	defer f.Close()
+	list, err := exclude.Read(f, path)
+	*into = append(*into, list...)
+	return err
+}
+
+var address = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]+:`)
+
+// ownFolders are patterns for the repository, if it is a folder, and for what
+// this machine keeps of it: a backup that held itself would grow by itself.
+func ownFolders(app *cli.App) []string {
+	folders := []string{app.Globals.CacheDir}
+	if at := strings.TrimPrefix(app.Globals.Repository, "file://"); !address.MatchString(at) {
+		folders = append(folders, at)
+	}
+	var patterns []string
+	for _, folder := range folders {
+		path, err := filepath.Abs(folder)
+		if err != nil {
+			continue
+		}
+		patterns = append(patterns, exclude.Literal(filepath.ToSlash(path)))
+		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+			patterns = append(patterns, exclude.Literal(filepath.ToSlash(real)))
+		}
+	}
+	return patterns
+}
+
+// runBackup runs the job with progress on a terminal.
+func runBackup(ctx context.Context, app *cli.App, r *opened, job backup.Job) (*backup.Summary, error) {
+	_, terminal := cli.Width(app.Stderr)
+	job.Scan = terminal && !app.Globals.Quiet && !app.Globals.JSON
+	p := &backup.Progress{}
+	job.Progress = p
+	stop := app.Meter().Poll(func() cli.Progress {
+		return cli.Progress{
+			Files: uint64(p.Files.Load()), Bytes: uint64(p.Bytes.Load()),
+			TotalFiles: uint64(p.TotalFiles.Load()), TotalBytes: uint64(p.TotalBytes.Load()), Current: p.Current(),
+		}
+	})
+	defer stop()
+	return backup.Run(ctx, r.Repository, r.local, job)
+}
+
+// printBackup prints what a run did. With warnings it returns cli.ErrWarnings.
+func printBackup(app *cli.App, s *backup.Summary, dryRun bool) error {
+	if app.Globals.JSON {
+		if err := app.JSON(newSummaryJSON(s, dryRun)); err != nil {
+			return err
+		}
+	} else {
+		printSummary(app, s, dryRun)
+	}
+	if s.Statistics.Warnings > 0 {
+		return cli.ErrWarnings
+	}
+	return nil
+}
+
+func printSummary(app *cli.App, s *backup.Summary, dryRun bool) {
+	n := s.Statistics
+	if more := len(s.Skipped); more > 0 && !app.Globals.Verbose {
+		app.Notef("tidemark: skipped %s, which hold nothing (-v names them)", cli.Counted(uint64(more), "socket", "sockets"))
+	}
+	for _, path := range s.Skipped {
+		if !app.Globals.Verbose {
+			break
+		}
+		app.Notef("tidemark: skipped socket %s", cli.Quote(path))
+	}
+	for _, w := range s.Warned {
+		fmt.Fprintf(app.Stderr, "tidemark: warning: %s: %s\n", cli.Quote(w.Path), cli.Quote(w.Reason))
+	}
+	if more := n.Warnings - min(n.Warnings, uint64(len(s.Warned))); more > 0 {
+		fmt.Fprintf(app.Stderr, "tidemark: warning: … and %s more\n", cli.Count(more))
+	}
+	if dryRun {
+		app.Printf("would write a point of %s, %s\n", cli.Counted(n.Files, "file", "files"), cli.Size(n.Bytes))
+	} else {
+		app.Printf("wrote point %s of %s, %s\n", s.Point.Short(), cli.Counted(n.Files, "file", "files"), cli.Size(n.Bytes))
+	}
+	if app.Globals.Quiet {
+		return
+	}
+	app.Printf("entries: %s new, %s changed, %s unchanged, %s removed\n",
+		cli.Count(n.New), cli.Count(n.Changed), cli.Count(n.Unchanged), cli.Count(n.Removed))
+	app.Printf("data: %s read, %s new, %s stored, in %s\n",
+		cli.Size(n.BytesRead), cli.Size(n.BytesNew), cli.Size(n.BytesStored), cli.Duration(s.Finished.Sub(s.Started)))
+	if n.Warnings > 0 {
+		app.Printf("with %s\n", cli.Counted(n.Warnings, "warning", "warnings"))
+	}
+}
+
+type warningJSON struct {
+	cli.Path
+	Reason string `json:"reason"`
+}
+
+func newWarningsJSON(list []repo.Warning) []warningJSON {
+	out := make([]warningJSON, len(list))
+	for i, w := range list {
+		out[i] = warningJSON{cli.JSONPath(w.Path), w.Reason}
+	}
+	return out
+}
+
+type summaryJSON struct {
+	Point      string         `json:"point,omitempty"` // none in a dry run
+	Sequence   uint64         `json:"sequence,omitempty"`
+	DryRun     bool           `json:"dry_run,omitempty"`
+	Started    string         `json:"started"`
+	Finished   string         `json:"finished"`
+	Statistics statisticsJSON `json:"statistics"`
+	Warnings   []warningJSON  `json:"warnings"` // a thousand at most; statistics has their number
+	Skipped    []cli.Path     `json:"skipped"`  // sockets
+}
+
+func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
+	j := summaryJSON{
+		Sequence: s.Sequence, DryRun: dryRun, Started: cli.JSONTime(s.Started), Finished: cli.JSONTime(s.Finished),
+		Statistics: statisticsJSON(s.Statistics), Warnings: newWarningsJSON(s.Warned), Skipped: []cli.Path{},
+	}
+	if !dryRun {
+		j.Point = s.Point.String()
+	}
+	for _, path := range s.Skipped {
+		j.Skipped = append(j.Skipped, cli.JSONPath(path))
+	}
+	return j
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/all"
+)
+
+// opened is a repository and what this machine keeps of it.
+type opened struct {
+	*repo.Repository
+	local repo.Local
+	close func() error
+}
+
+// openLocked opens the repository without keys.
+func openLocked(ctx context.Context, app *cli.App) (*opened, error) {
+	address, err := app.NeedRepository()
+	if err != nil {
+		return nil, err
+	}
+	s, err := all.Open(ctx, address)
+	if err != nil {
+		return nil, cli.Hint(err, "`tidemark init -r %s` makes a repository", cli.Quote(address))
+	}
+	o := &opened{close: func() error { return nil }}
+	if c, ok := s.(io.Closer); ok {
+		o.close = c.Close
+	}
+	if o.Repository, err = repo.Open(ctx, s, repo.Options{}); err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	o.local = o.Repository.Local(app.Globals.CacheDir)
+	return o, nil
+}
+
+// openToWrite opens the repository with the keys that this machine keeps, or
+// with the passphrase if it keeps none.
+func openToWrite(ctx context.Context, app *cli.App) (*opened, error) {
+	return open(ctx, app, (*repo.Repository).CanWrite)
+}
+
+// openToRead is openToWrite, but keys that only write are not enough.
+func openToRead(ctx context.Context, app *cli.App) (*opened, error) {
+	return open(ctx, app, (*repo.Repository).CanRead)
+}
+
+func open(ctx context.Context, app *cli.App, enough func(*repo.Repository) bool) (*opened, error) {
+	o, err := openLocked(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = o.Grant(ctx, o.local); err == nil && !enough(o.Repository) {
+		err = unlock(ctx, app, o)
+	}
+	if err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	return o, nil
+}
+
+func unlock(ctx context.Context, app *cli.App, o *opened) error {
+	passphrase, err := app.Passphrase(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = o.Unlock(ctx, passphrase)
+	return err
+}
+
+// listPoints returns the points that can be opened, the oldest first. Damaged
+// ones are named on standard error; they do not keep anybody from the others.
+func listPoints(ctx context.Context, app *cli.App, o *opened) ([]*repo.Point, error) {
+	points, err := o.Points(ctx)
+	if err == nil {
+		return points, nil
+	}
+	if len(points) == 0 || fault.KindOf(err) != fault.Corrupt {
+		return nil, err
+	}
+	fmt.Fprintf(app.Stderr, "tidemark: warning: some recovery points cannot be opened: %s\n", cli.Quote(err.Error()))
+	return points, nil
+}
+
+// selectPoint returns the point that a POINT argument names.
+func selectPoint(ctx context.Context, app *cli.App, o *opened, arg string) (*repo.Point, error) {
+	points, err := listPoints(ctx, app, o)
+	if err != nil {
+		return nil, err
+	}
+	return pick(app, points, arg)
+}
+
+func pick(app *cli.App, points []*repo.Point, arg string) (*repo.Point, error) {
+	names := make([]cli.PointName, len(points))
+	for i, p := range points {
+		names[i] = cli.PointName{ID: p.ID.String(), Time: p.Started}
+	}
+	i, err := cli.SelectPoint(names, arg, app.Now(), app.Zone)
+	if err != nil {
+		return nil, err
+	}
+	return points[i], nil
+}
+
+// openTable opens a point's table for listing.
+func openTable(ctx context.Context, o *opened, p *repo.Point) (*table.Tree, error) {
+	return o.Tree(ctx, p, table.Options{ReadAhead: 8})
+}
+
+// lookUp finds a path in a point's table.
+func lookUp(ctx context.Context, t *table.Tree, p *repo.Point, name string) (*table.Entry, error) {
+	name = path.Clean(name)
+	item, err := t.Lookup(ctx, table.Key(name))
+	if errors.Is(err, fault.NotExist) {
+		return nil, cli.Hint(fmt.Errorf("find %s in point %s: %w", name, p.ID.Short(), fault.NotExist), "`tidemark ls` shows what a point holds; links are not followed")
+	}
+	return item.Entry, err
+}
+
+// idText returns the repository's ID in hexadecimal digits.
+func (o *opened) idText() string { return fmt.Sprintf("%x", o.ID[:]) }
