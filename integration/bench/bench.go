@@ -76,7 +76,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if err := dropCaches(); err != nil {
 		return nil, err
 	}
-	b.tools, b.missing = findTools(ctx, o.tools, o.work)
+	b.tools, b.missing = findTools(ctx, o)
 	for _, m := range b.missing {
 		b.progress("left out: %s", m)
 	}

@@ -17,15 +17,17 @@ import (
 
 // options are the flags.
 type options struct {
-	rows    *regexp.Regexp
-	scale   float64
-	tools   []string
-	runs    int
-	work    string
-	readme  string
-	seed    uint64
-	verify  bool
-	timeout time.Duration
+	rows   *regexp.Regexp
+	scale  float64
+	tools  []string
+	runs   int
+	work   string
+	readme string
+	// tidemark is the program to measure, "" to build it.
+	tidemark string
+	seed     uint64
+	verify   bool
+	timeout  time.Duration
 }
 
 func main() {
@@ -54,6 +56,7 @@ func parse(args []string) (o options, list bool, err error) {
 	f.StringVar(&tools, "tools", "tidemark,restic,kopia,borg", "tools to run; also known: kopia-zstd; a peer that is not on PATH is left out")
 	f.IntVar(&o.runs, "runs", 1, "runs of each step, of which the median counts")
 	f.StringVar(&o.work, "work", "", "folder for data and repositories (40 GB at full scale); emptied as the run goes on")
+	f.StringVar(&o.tidemark, "tidemark", "", "measure this tidemark instead of building one from the module the bench is started in")
 	f.StringVar(&o.readme, "readme", "", "file in which the table replaces what stands between the marks <!-- bench:begin --> and <!-- bench:end -->")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the generated data")
 	f.BoolVar(&o.verify, "verify", true, "compare by content what each tool wrote and showed")

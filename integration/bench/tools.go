@@ -44,11 +44,11 @@ type tool struct {
 	newest func(ctx context.Context, t *tool, p *place) (string, error)
 }
 
-// findTools returns the wanted tools that are there, Tidemark's built from
-// this module, and the reasons why others are not.
-func findTools(ctx context.Context, names []string, work string) (found []*tool, missing []string) {
-	for _, name := range names {
-		t, err := findTool(ctx, name, work)
+// findTools returns the wanted tools that are there, Tidemark built from
+// this module unless a file is named, and the reasons why others are not.
+func findTools(ctx context.Context, o options) (found []*tool, missing []string) {
+	for _, name := range o.tools {
+		t, err := findTool(ctx, name, o)
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s: %v", name, err))
 			continue
@@ -58,9 +58,16 @@ func findTools(ctx context.Context, names []string, work string) (found []*tool,
 	return found, missing
 }
 
-func findTool(ctx context.Context, name, work string) ([]*tool, error) {
+func findTool(ctx context.Context, name string, o options) ([]*tool, error) {
+	if name == "tidemark" && o.tidemark != "" {
+		version := describe(ctx, o.tidemark, "version")
+		if version == "" {
+			return nil, fmt.Errorf("%s does not tell its version", o.tidemark)
+		}
+		return []*tool{tidemark(o.tidemark, version, false), tidemark(o.tidemark, version, true)}, nil
+	}
 	if name == "tidemark" {
-		path := filepath.Join(work, "tidemark")
+		path := filepath.Join(o.work, "tidemark")
 		build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/tidemark-backup/tidemark/cmd/tidemark")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -117,7 +124,8 @@ func tidemark(path, version string, keyed bool) *tool {
 		if keyed {
 			c = append(c, "--unattended", "--passphrase-file", p.secret)
 		}
-		return [][]string{c}
+		// A configuration of its own, empty: this machine's shall not count.
+		return [][]string{{"touch", p.state + "/config.toml"}, c}
 	}
 	t.backup = func(p *place) []string { return global("backup", p, p.source) }
 	t.points = func(p *place) []string { return global("points", p) }
