@@ -133,6 +133,9 @@ type queue struct {
 
 // next returns the next leaf, nil at the end.
 func (q *queue) next(ctx context.Context) (*ahead, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for !q.ended && len(q.waiting) <= q.depth {
 		q.ask(ctx)
 	}

@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -277,6 +278,9 @@ func TestReadAhead(t *testing.T) {
 	if !errors.Is(last, fault.Unavailable) || n == 0 {
 		t.Errorf("%d entries, then %v", n, last)
 	}
+	if err := streamCanceled(t, open(t, m, root, Options{ReadAhead: -1, Cache: NewCache(1 << 30)})); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled stream: %v", err)
+	}
 	for range 100 {
 		if runtime.NumGoroutine() <= before {
 			return
@@ -284,6 +288,22 @@ func TestReadAhead(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+}
+
+// streamCanceled reads all, and again until it is canceled.
+func streamCanceled(t *testing.T, tree *Tree) error {
+	if n := len(collect(t, tree)); uint64(n) != tree.Count() {
+		t.Errorf("%d entries of %d", n, tree.Count())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for _, err := range tree.From(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		cancel()
+	}
+	return nil
 }
 
 func TestCacheForgets(t *testing.T) {

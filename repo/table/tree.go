@@ -31,7 +31,7 @@ type Tree struct {
 // New returns the tree with the given root. A root page that does not decode
 // or does not have root.Count entries below it is fault.Corrupt.
 func New(p Pages, root Root, o Options) (*Tree, error) {
-	t := &Tree{pages: newPages(p, o), root: root, ahead: o.ReadAhead}
+	t := &Tree{pages: newPages(p, o), root: root, ahead: max(o.ReadAhead, 0)}
 	var total uint64
 	var err error
 	switch {
