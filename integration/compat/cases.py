@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""Repositories made by hand: one good, the others hostile though every seal and MAC is right.
+"""Repositories made by hand: two good, the others hostile though every seal and MAC is right.
 
     cases.py FOLDER
 
@@ -40,6 +40,25 @@ def good(forge):
     page.entry(b"\0l", kind=2, body=string(b"to\xff"))
     page.entry(b"\0n", kind=4, body=uvarint(1) + uvarint(3), flags=8, more=uvarint(1) + string(b"user.x") + string(b"v"))
     forge.point(page.page(), 9)
+
+
+def good_trees(forge):
+    """A table of two levels, and a live set of three."""
+    page, packs = table(), []
+    for i in range(9):
+        packs += forge.pack(0, [b"content %d " % i * 100])
+    for i, place in enumerate(packs):
+        page.entry(b"\0a%02d" % i, form=2, body=uvarint(place[2]) + page.address(place))
+    leaves, upper = [page.page()], PageMaker(3)
+    for at in (10, 20):
+        page = PageMaker(1)
+        for i in range(at, at + 10):
+            page.entry(b"\0a%02d" % i)
+        leaves.append(page.page())
+    places = forge.pack(3, leaves)
+    for i, (separator, count) in enumerate(((b"", 10), (b"\0a1", 10), (b"\0a2", 10))):
+        upper.records.append(upper.reference(separator, count, places[i], leaves[i]))
+    return forge.point(upper.page(), 30, level=1, per_page=3), upper.page()
 
 
 def named(name):
@@ -206,6 +225,7 @@ HOSTILE = {
 
 def main():
     good(Forge(os.path.join(sys.argv[1], "good")))
+    good_trees(Forge(os.path.join(sys.argv[1], "good-trees")))
     for name, (make, _) in HOSTILE.items():
         make(Forge(os.path.join(sys.argv[1], "hostile-" + name)))
 

@@ -142,17 +142,27 @@ class Forge:
         self.needs[pack_id] = bytes([255]) * len(frames)  # whole frames: right only where all is used
         return addresses
 
-    def live(self):
-        data = b"tidmLIV\1" + b"\0" + le(0, 2) + le(len(self.needs), 4)
+    def live(self, per_page=100):
+        """Stores the live set, with so many records a page; gives its root."""
+        level, records = 0, []
         for pack_id in sorted(self.needs):
             runs = [(need, len(list(run))) for need, run in itertools.groupby(self.needs[pack_id])]
-            data += pack_id + uvarint(len(self.needs[pack_id])) + uvarint(len(runs))
-            data += b"".join(bytes([need]) + uvarint(length) for need, length in runs)
-        digest = hashlib.sha256(data).digest()
-        self.put(f"live/{digest.hex()[:2]}/{digest.hex()}", data)
-        return digest
+            record = pack_id + uvarint(len(self.needs[pack_id])) + uvarint(len(runs))
+            records.append((pack_id, record + b"".join(bytes([need]) + uvarint(length) for need, length in runs), 1))
+        while True:
+            upper = []
+            for at in range(0, max(len(records), 1), per_page):
+                page = records[at:at + per_page]
+                data = b"tidmLIV\1" + bytes([level]) + le(0, 2) + le(len(page), 4) + b"".join(r for _, r, _ in page)
+                digest = hashlib.sha256(data).digest()
+                self.put(f"live/{digest.hex()[:2]}/{digest.hex()}", data)
+                count = sum(n for _, _, n in page)
+                upper.append((page[0][0] if page else b"", page and page[0][0] + digest + uvarint(count), count))
+            if len(upper) == 1:
+                return digest
+            level, records = level + 1, upper
 
-    def point(self, root, count, level=0, sequence=1, previous=bytes(32), extra=b""):
+    def point(self, root, count, level=0, sequence=1, previous=bytes(32), extra=b"", per_page=100):
         """Stores a point whose table has this root page; gives its ID."""
         sections = (b"\1" + string(le(1_700_000_000, 8) + le(5, 4) + le(1_700_000_009, 8) + le(6, 4))
                     + b"\2" + string(uvarint(count) + uvarint(level) + root)
@@ -163,7 +173,7 @@ class Forge:
         keys, commitment = self.pack_keys(body_id)
         body = seal(keys, body_id, 0, 3, len(sections), plain_text(sections))
         device = Ed25519PrivateKey.from_private_bytes(DEVICE)
-        head = b"tidmPNT\1" + REPO + le(sequence, 8) + b"server id 16 byt" + previous + self.live() + le(0, 2) + le(1, 4)
+        head = b"tidmPNT\1" + REPO + le(sequence, 8) + b"server id 16 byt" + previous + self.live(per_page) + le(0, 2) + le(1, 4)
         head += body_id + commitment + le(len(self.sealed_session), 2) + le(len(body), 4) + le(len(sections), 4)
         head += device.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         head += hashlib.sha256(body).digest() + self.sealed_session

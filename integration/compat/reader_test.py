@@ -14,7 +14,7 @@ from unittest import mock
 import cases
 import reader
 import sealing
-from forge import PASSPHRASE, SALT, Forge, PageMaker, uvarint
+from forge import PASSPHRASE, SALT, Forge, uvarint
 
 ARGON2ID = functools.lru_cache(sealing.argon2id)
 
@@ -59,21 +59,17 @@ class Good(Case):
         self.assertIn("device=1,3 xattr=user.x:76", lines[8])
 
     def test_two_levels_and_two_points(self):
-        forge, leaves, names = self.forge, [], [b"\0a%02d" % i for i in range(30)]
-        for at in (0, 10, 20):
-            page = cases.table() if at == 0 else PageMaker(1)
-            for name in names[at:at + 10]:
-                page.entry(name)
-            leaves.append(page.page())
-        places, upper = forge.pack(3, leaves), PageMaker(3)
-        for i, (separator, count) in enumerate(((b"", 11), (b"\0a1", 10), (b"\0a2", 10))):
-            upper.records.append(upper.reference(separator, count, places[i], leaves[i]))
-        first = forge.point(upper.page(), 31, level=1)
-        forge.point(upper.page(), 31, level=1, sequence=2, previous=first)
+        first, root = cases.good_trees(self.forge)
+        self.forge.point(root, 30, level=1, sequence=2, previous=first)
         code, out, err = self.run_reader("check")
-        self.assertEqual((code, err, out.count("31 entries, 3 pages, 1 packs: good")), (0, "", 2))
-        forge.point(upper.page(), 31, level=1, sequence=2)
+        self.assertEqual((code, err, out.count("30 entries, 3 pages, 10 packs: good")), (0, "", 2))
+        self.forge.point(root, 30, level=1, sequence=2)
         self.damaged("does not follow")
+
+    def test_slot_of_another_repository(self):
+        cases.good(self.forge)
+        self.forge.put("keys/slot-0000000000000000", b"damaged")
+        self.assertEqual(self.run_reader("points")[0], 0)
 
     def test_wrong_passphrase_and_later_version(self):
         with open(self.passphrase, "wb") as file:

@@ -68,12 +68,17 @@ class Repository:
     def _open_slot(self, passphrase):
         slots = self.names("keys", "slot-[0-9a-f]{16}")
         must(len(slots) <= 64, f"{len(slots)} key slots")
+        damage = None
         for name in slots:
-            secrets = self._slot_secrets(name, passphrase)
+            try:
+                secrets = self._slot_secrets(name, passphrase)
+            except Damaged as err:
+                damage = err  # told only if no other one opens
+                continue
             if secrets is not None:
                 self._take_secrets(Cursor(secrets, name))
                 return
-        raise Refused("the passphrase opens none of the key slots")
+        raise damage or Refused("the passphrase opens none of the key slots")
 
     def _slot_secrets(self, name, passphrase):
         data = self.read(name, 200 + 64 * 1024)
