@@ -323,10 +323,3 @@ func checkOrder(prev, key []byte) (shared int, ok bool) {
 	shared = commonPrefix(prev, key)
 	return shared, shared < len(key) && (shared == len(prev) || key[shared] > prev[shared])
 }
-
-// separator returns the shortest string that is greater than prev and not
-// greater than key, in the memory of dst. key is greater than prev.
-func separator(dst, prev, key []byte) []byte {
-	shared := commonPrefix(prev, key)
-	return append(dst[:0], key[:shared+1]...)
-}

@@ -375,7 +375,7 @@ func (r *pageReader) extent() Extent {
 
 func (r *leafReader) subtree(e *Entry) {
 	t := &Subtree{Level: int(r.limited(MaxLevels-1, "too many levels"))}
-	if r.uvarint() != 0 || r.uvarint() != 0 {
+	if shared, rest := r.uvarint(), r.uvarint(); shared|rest != 0 {
 		r.fail("separator of an extent tree")
 	}
 	r.ref(&t.Ref)
