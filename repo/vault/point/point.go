@@ -42,15 +42,16 @@ func ParseName(name string) (uint64, error) {
 	return n, nil
 }
 
-// Header flags.
-const Warnings uint16 = 1 // written with warnings
+// Warnings is the flag of a point that was written with warnings.
+const Warnings uint16 = 1
 
 const (
 	magic      = "tidmPNT\x01"
 	fixed      = 240
 	maxSession = 2048
-	// MaxBody bounds the raw bytes of a body, MaxObject a whole object.
-	MaxBody   = 16 << 20
+	// MaxBody bounds the raw bytes of a body.
+	MaxBody = 16 << 20
+	// MaxObject bounds a point's object in bytes.
 	MaxObject = MaxBody + MaxBody/8 + 4096
 )
 

@@ -1,4 +1,4 @@
-package repo_test
+package backup_test
 
 import (
 	"bytes"
