@@ -92,7 +92,7 @@ func Create(ctx context.Context, s store.Store, o CreateOptions) (*Repository, e
 	if o.Cost == (seal.Cost{}) {
 		o.Cost = seal.DefaultCost()
 	}
-	id := Identity{Created: o.Now, Chunks: chunk.DefaultParams(), PageMin: 4096, PageAvg: 8192}
+	id := Identity{Created: o.Now, Chunks: chunk.DefaultParams(), PageMin: 2048, PageAvg: 4096}
 	_, _ = rand.Read(id.ID[:])
 	secrets := &seal.Secrets{}
 	_, _ = rand.Read(secrets.Root[:])
