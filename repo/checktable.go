@@ -1,7 +1,9 @@
 package repo
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -32,6 +34,7 @@ type tableChecker struct {
 	*checker
 	ctx   context.Context
 	h     *point.Header
+	tree  *table.Tree
 	live  *live.Set
 	needs *pageNeeds
 	err   error // that ends the check
@@ -45,6 +48,10 @@ func (c *checker) table(ctx context.Context, h *point.Header, b *body) error {
 	if err != nil {
 		c.fault(name, err)
 		return nil
+	}
+	t.tree = tree
+	if root, err := tree.At(ctx, 0); err == nil && (len(root.Key) != 1 || root.Kind != table.Folder) {
+		c.fault(name, fmt.Errorf("its table does not begin with the root folder: %w", fault.Corrupt))
 	}
 	// Leaf pages seen in another point are not walked again; their needs are
 	// merged when their references go by.
@@ -81,7 +88,7 @@ func (t *tableChecker) page(p *table.PageInfo) {
 	}
 	for i := range p.Refs {
 		ref := &p.Refs[i]
-		t.need(ref.Pack, ref.Offset, ref.Length, p.Extents)
+		t.need(ref.Pack, ref.Offset, ref.Length, true, p.Extents)
 		if known := t.pages[ref.ID]; known != nil {
 			t.merge(known)
 			if known.hurt {
@@ -91,7 +98,7 @@ func (t *tableChecker) page(p *table.PageInfo) {
 	}
 	for i := range p.Runs {
 		if x := &p.Runs[i]; !x.Hole {
-			t.need(x.Pack, x.Offset, uint32(x.Length), true)
+			t.need(x.Pack, x.Offset, uint32(x.Length), false, true)
 		}
 	}
 }
@@ -115,17 +122,22 @@ func (t *tableChecker) merge(n *pageNeeds) {
 
 // leaf checks the content of a page's entries.
 func (t *tableChecker) leaf(l *table.Leaf) {
+	var inside []byte // the folder that the last entry is in
 	for i := range l.Len() {
 		e := l.Entry(i)
+		if folder, _ := table.Split(e.Key); !bytes.Equal(folder, inside) {
+			inside = folder
+			t.folder(folder)
+		}
 		ok := true
 		for k := range e.Extents {
 			if x := &e.Extents[k]; !x.Hole {
-				ok = t.need(x.Pack, x.Offset, uint32(x.Length), true) && ok
+				ok = t.need(x.Pack, x.Offset, uint32(x.Length), false, true) && ok
 			}
 		}
 		if e.Tree != nil {
 			r := &e.Tree.Ref
-			ok = t.need(r.Pack, r.Offset, r.Length, true) && ok
+			ok = t.need(r.Pack, r.Offset, r.Length, true, true) && ok
 			if len(t.bad) > 0 {
 				ok = t.extents(e) && ok
 			}
@@ -137,8 +149,23 @@ func (t *tableChecker) leaf(l *table.Leaf) {
 	}
 }
 
-// need notes raw bytes as needed, and says whether they are all right.
-func (t *tableChecker) need(id pack.ID, offset, length uint32, below bool) bool {
+// folder checks that entries stand in a folder that has an entry itself.
+func (t *tableChecker) folder(folder []byte) {
+	var above, name []byte // of the folder itself; none: the root
+	if n := len(folder) - 1; n > 0 {
+		i := bytes.LastIndexByte(folder[:n], 0) + 1
+		above, name = folder[:i], folder[i:n]
+	}
+	key := append(append(bytes.Clone(above), 0), name...)
+	it, err := t.tree.Lookup(t.ctx, key)
+	if err == nil && it.Entry.Kind != table.Folder || errors.Is(err, fault.NotExist) {
+		t.fault(point.Name(t.h.Sequence), fmt.Errorf("it has entries below %q, which is no folder in it: %w", table.Path(key), fault.Corrupt))
+	}
+}
+
+// need notes raw bytes as needed, of pages or of content, and says whether they
+// are all right. What is below a leaf is noted with it.
+func (t *tableChecker) need(id pack.ID, offset, length uint32, page, below bool) bool {
 	p := t.heads[id]
 	if p == nil {
 		t.missing(id)
@@ -146,6 +173,10 @@ func (t *tableChecker) need(id pack.ID, offset, length uint32, below bool) bool 
 	}
 	if uint64(offset)+uint64(length) > uint64(p.Total) || !p.covers(offset, length) {
 		t.fault(point.Name(t.h.Sequence), fmt.Errorf("it needs bytes %d to %d of pack %s, which are no chunks of it: %w", offset, offset+length, id, fault.Corrupt))
+		return false
+	}
+	if page != (p.Kind == pack.Pages) {
+		t.fault(point.Name(t.h.Sequence), fmt.Errorf("it has pages and content mixed in pack %s: %w", id, fault.Corrupt))
 		return false
 	}
 	if below && t.needs != nil {

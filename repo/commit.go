@@ -82,6 +82,8 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	if absent.Hits(w.live, written.Pages) {
+		// The pass that follows claims anew; nothing needs this one.
+		_ = w.r.store.Delete(ctx, intent.Name())
 		return nil, ErrCondemned
 	}
 	p, err := w.putPoint(ctx, root, written.Root, d)

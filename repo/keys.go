@@ -79,8 +79,11 @@ func (r *Repository) slots(ctx context.Context) (slots []*seal.Slot, damaged, er
 			return nil, nil, fmt.Errorf("read key slot: %w", err)
 		}
 		s, err := seal.ParseSlot(b)
-		if err == nil && (s.Repository != r.ID || prefixSlots+s.ID.String() != object.Name) {
-			err = fmt.Errorf("key slot of another repository: %w", fault.Corrupt)
+		if err == nil && s.Repository != r.ID {
+			continue // a Create that was cut short, or lost a race, left it
+		}
+		if err == nil && prefixSlots+s.ID.String() != object.Name {
+			err = fmt.Errorf("key slot %s under another name: %w", s.ID, fault.Corrupt)
 		}
 		if err != nil {
 			damaged = fmt.Errorf("%s: %w", object.Name, err)

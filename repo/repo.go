@@ -22,6 +22,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,18 +108,16 @@ func Create(ctx context.Context, s store.Store, o CreateOptions) (*Repository, e
 	}
 	keys := seal.Derive(secrets.Root, id.ID)
 	id.raw = id.marshal(keys.RepMAC)
-	// `repository` comes last: what has no such object is no repository, and a
-	// Create that was cut short leaves nothing that looks like one. Two at once
-	// leave two slots, of which the loser's opens nothing and is removed.
-	slotName := prefixSlots + slot.ID.String()
-	epochName := epochName(epoch.Number)
-	if err := s.Put(ctx, epochName, epoch.Marshal(keys.RepMAC)); err != nil {
-		return nil, fmt.Errorf("create repository: %w", err)
-	}
-	if err := s.Put(ctx, slotName, slot.Marshal()); err != nil {
+	// A Create that was cut short leaves a slot, which no repository knows. Of
+	// two at once one is told that the other was faster; its slot stays, too,
+	// and is passed over, as nothing of another's may be removed here.
+	if err := s.Put(ctx, prefixSlots+slot.ID.String(), slot.Marshal()); err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
 	if err := s.Put(ctx, nameRepository, id.raw); err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	if err := s.Put(ctx, epochName(epoch.Number), epoch.Marshal(keys.RepMAC)); err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
 	r := newRepository(s, id, o.Options)
@@ -127,9 +126,6 @@ func Create(ctx context.Context, s store.Store, o CreateOptions) (*Repository, e
 }
 
 func mustBeEmpty(ctx context.Context, s store.Store) error {
-	// All is looked at before anything is removed: the keys of a repository
-	// are listed before the object that makes it one.
-	var left []string
 	for object, err := range s.List(ctx, "") {
 		if err != nil {
 			return fmt.Errorf("create repository: %w", err)
@@ -137,15 +133,8 @@ func mustBeEmpty(ctx context.Context, s store.Store) error {
 		if object.Name == nameRepository {
 			return fmt.Errorf("create repository: there is one in this place already: %w", fault.Exist)
 		}
-		// A Create that was cut short left keys only; they open nothing.
-		if len(object.Name) < 5 || object.Name[:5] != "keys/" {
+		if !strings.HasPrefix(object.Name, prefixSlots) {
 			return fmt.Errorf("create repository: the place is not empty, it holds %s: %w", object.Name, fault.Exist)
-		}
-		left = append(left, object.Name)
-	}
-	for _, name := range left {
-		if err := s.Delete(ctx, name); err != nil {
-			return fmt.Errorf("create repository: %w", err)
 		}
 	}
 	return nil
