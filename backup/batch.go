@@ -22,7 +22,7 @@ const (
 type batch struct {
 	folder *walk.Folder // retained if there is work
 	items  []item
-	bytes  int64 // of content to be read, as far as stat tells
+	bytes  int64 // of small files to be read, as far as stat tells
 
 	done   chan struct{} // closed once the readers are through; nil: no work
 	stream chan piece    // of a batch of one large file; closed at its end

@@ -193,13 +193,14 @@ func (c *comparer) work(b *batch, it *item) {
 			b.folder.Retain()
 		}
 	}
-	if it.stat.IsFile() {
+	switch {
+	case !it.stat.IsFile():
+	case it.stat.Size <= streamed:
 		b.bytes += it.stat.Size
+	default:
 		// Only the last item of a batch is streamed, so that the others of the
 		// batch need not wait for it.
-		if it.stat.Size > streamed {
-			b.stream = make(chan piece, 1)
-		}
+		b.stream = make(chan piece, 1)
 	}
 }
 

@@ -212,7 +212,7 @@ func (w *Writer) handPack(b *building) error {
 // sealFrames is a worker: it compresses and seals frames.
 func (w *Writer) sealFrames() error {
 	encoder := seal.NewEncoder()
-	var plain, sealed []byte
+	var plain []byte
 	var sealer *seal.Sealer
 	var of *building
 	for {
@@ -231,9 +231,9 @@ func (w *Writer) sealFrames() error {
 			kind = seal.PageFrame
 		}
 		plain = encoder.Encode(plain[:0], job.raw, b.shape.effort, int(b.shape.step))
-		sealed = sealer.Seal(sealed[:0], plain, seal.AD{Pack: b.id, Number: job.number, Kind: kind, Raw: job.span})
+		sealed := sealer.Seal(take(w.frames, seal.Overhead+len(plain)), plain, seal.AD{Pack: b.id, Number: job.number, Kind: kind, Raw: job.span})
 		give(w.raws[b.kind], job.raw)
-		if b.place(job.number, sealed) {
+		if b.place(job.number, sealed, w.frames) {
 			if err := w.handPack(b); err != nil {
 				return err
 			}
@@ -242,20 +242,21 @@ func (w *Writer) sealFrames() error {
 }
 
 // place puts a sealed frame into the object, in order, and says whether the
-// object now has all of its frames.
-func (b *building) place(number uint32, sealed []byte) bool {
+// object now has all of its frames. Its buffer is given back to free.
+func (b *building) place(number uint32, sealed []byte, free chan []byte) bool {
 	sum := sha256.Sum256(sealed)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.hashes = grow(b.hashes, int(number)+1)
 	b.hashes[number] = sum
 	if int(number) != len(b.lengths) {
-		b.early[number] = append([]byte(nil), sealed...)
+		b.early[number] = sealed
 		return false
 	}
 	for sealed != nil {
 		b.object = append(b.object, sealed...)
 		b.lengths = append(b.lengths, uint32(len(sealed)))
+		give(free, sealed)
 		n := uint32(len(b.lengths))
 		sealed = b.early[n]
 		delete(b.early, n)
@@ -339,10 +340,12 @@ func (w *Writer) enter(b *building, g pack.Geometry) error {
 func take(free chan []byte, n int) []byte {
 	select {
 	case b := <-free:
-		return b[:0]
+		if cap(b) >= n {
+			return b[:0]
+		}
 	default:
-		return make([]byte, 0, n)
 	}
+	return make([]byte, 0, n)
 }
 
 func give(free chan []byte, b []byte) {

@@ -90,7 +90,7 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]pack.Geometry),
 		pending: make(map[chunk.ID]table.Address),
 		jobs:    make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),
-		objects: make(chan []byte, maxPacks),
+		objects: make(chan []byte, maxPacks), frames: make(chan []byte, 2*o.Workers+2),
 	}
 	for i := range w.raws {
 		w.raws[i] = make(chan []byte, 2*o.Workers+2)
