@@ -53,6 +53,7 @@ type Writer struct {
 	slots   chan struct{}              // a token per pack in memory
 	objects chan []byte                // free buffers of packs
 	raws    [pack.NumKinds]chan []byte // free buffers of frames
+	frames  chan []byte                // free buffers of sealed frames
 	closed  []*building                // packs on their way
 
 	mu      sync.Mutex
