@@ -45,8 +45,8 @@ type copies struct {
 	lock *durable.Lock // nil: another run holds it, and this one only reads
 	old  *oldTable     // nil: none, or damaged
 
-	key     chunk.Key
-	pages   *os.File // appended to
+	ids     *chunk.Hashers // of pages
+	pages   *os.File       // appended to
 	pagesAt uint64
 	number  uint64 // of pages
 	known   map[chunk.ID]place
@@ -70,7 +70,7 @@ type oldTable struct {
 	pages *os.File
 	side  *os.File
 	known map[chunk.ID]place
-	key   chunk.Key
+	ids   *chunk.Hashers
 }
 
 type state struct {
@@ -95,7 +95,7 @@ const (
 // openCopies opens the copy of a set of roots below dir.
 func openCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.Key) (*copies, error) {
 	sum := sha256.Sum256([]byte(strings.Join(roots, "\x00")))
-	c := &copies{dir: filepath.Join(dir, "copies", fmt.Sprintf("%x", sum[:8])), key: pageID, known: make(map[chunk.ID]place), used: make(map[chunk.ID]bool)}
+	c := &copies{dir: filepath.Join(dir, "copies", fmt.Sprintf("%x", sum[:8])), ids: chunk.NewHashers(pageID), known: make(map[chunk.ID]place), used: make(map[chunk.ID]bool)}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the copy of the last table: %w", err)
 	}
@@ -124,7 +124,7 @@ func (c *copies) load(id seal.RepositoryID) *oldTable {
 	if err != nil {
 		return nil
 	}
-	old.key = c.key
+	old.ids = c.ids
 	if old.pages, err = os.Open(c.path("pages", old.pagesN)); err != nil {
 		return nil
 	}
@@ -194,7 +194,7 @@ func (c *copies) Page(ctx context.Context, ref *table.Ref) ([]byte, error) {
 		at := p.offset - c.addedAt
 		return slices.Clone(c.added[at : at+uint64(p.length)]), nil
 	}
-	return readPage(c.pages, p, ref.ID, c.key)
+	return readPage(c.pages, p, ref.ID, c.ids)
 }
 
 // Page implements table.Pages for the old table.
@@ -203,15 +203,15 @@ func (o *oldTable) Page(_ context.Context, ref *table.Ref) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("page %s is not in the copy of the last table: %w", ref.ID, fault.NotExist)
 	}
-	return readPage(o.pages, p, ref.ID, o.key)
+	return readPage(o.pages, p, ref.ID, o.ids)
 }
 
-func readPage(f *os.File, p place, id chunk.ID, key chunk.Key) ([]byte, error) {
+func readPage(f *os.File, p place, id chunk.ID, ids *chunk.Hashers) ([]byte, error) {
 	b := make([]byte, p.length)
 	if _, err := f.ReadAt(b, int64(p.offset)); err != nil {
 		return nil, fmt.Errorf("read the copy of the last table: %w: %w", err, fault.Corrupt)
 	}
-	if key.Sum(b) != id {
+	if ids.Sum(b) != id {
 		return nil, fmt.Errorf("page %s in the copy of the last table is damaged: %w", id, fault.Corrupt)
 	}
 	return b, nil
@@ -288,7 +288,7 @@ func (c *copies) use(id chunk.ID) error {
 	if !ok {
 		return nil // Page will tell
 	}
-	b, err := readPage(c.old.pages, p, id, c.key)
+	b, err := readPage(c.old.pages, p, id, c.ids)
 	if err != nil {
 		return err
 	}

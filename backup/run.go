@@ -153,7 +153,7 @@ func (r *run) openOld() {
 	if o == nil {
 		return
 	}
-	id := r.copies.key.Sum(o.root)
+	id := r.copies.ids.Sum(o.root)
 	t, err := table.New(o, table.Root{Page: o.root, Level: o.level, Count: o.entries, ID: id}, table.Options{ReadAhead: 2})
 	if err != nil {
 		return

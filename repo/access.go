@@ -71,7 +71,7 @@ func (r *Repository) Grant(ctx context.Context, l Local) (Use, error) {
 	if err != nil {
 		return Nothing, fmt.Errorf("this machine's keys in %s: %w", path, err)
 	}
-	r.keys, r.epoch, r.private = a.keys, a.epoch, a.private
+	r.take(a.keys, a.epoch, a.private)
 	if len(a.private) > 0 {
 		return Unattended, nil
 	}

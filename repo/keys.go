@@ -108,7 +108,7 @@ func (r *Repository) grant(keys *seal.Keys, private []seal.Private) error {
 	if err != nil {
 		return err
 	}
-	r.keys, r.epoch, r.private = keys, epoch, private
+	r.take(keys, epoch, private)
 	return nil
 }
 

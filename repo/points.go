@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
-	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
@@ -150,8 +149,5 @@ func (r *Repository) Tree(ctx context.Context, p *Point, o table.Options) (*tabl
 }
 
 func (r *Repository) tree(b *body, o table.Options) (*table.Tree, error) {
-	h := r.reader.pages.Get().(*chunk.Hasher)
-	id := h.Sum(b.root)
-	r.reader.pages.Put(h)
-	return table.New(r, table.Root{Page: b.root, Level: b.level, Count: b.entries, ID: id}, o)
+	return table.New(r, table.Root{Page: b.root, Level: b.level, Count: b.entries, ID: r.pageIDs.Sum(b.root)}, o)
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
-	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
@@ -20,7 +19,6 @@ type reader struct {
 	decoder *seal.Decoder
 	workers chan struct{} // one token per frame that is being decoded
 	scratch sync.Pool     // *[]byte for sealed frames
-	pages   sync.Pool     // *chunk.Hasher with the page ID key
 
 	mu     sync.Mutex
 	budget int // bytes
@@ -55,10 +53,6 @@ func (rd *reader) init(r *Repository, o Options) {
 	rd.decoder = seal.NewDecoder(o.Workers)
 	rd.workers = make(chan struct{}, o.Workers)
 	rd.scratch.New = func() any { return new([]byte) }
-	rd.pages.New = func() any {
-		key := chunk.Key(r.keys.PageID)
-		return chunk.NewHasher(&key)
-	}
 	rd.budget = o.FrameCache
 	rd.frames = make(map[frameKey]*frame)
 	rd.lru.Init()
@@ -221,10 +215,7 @@ func (r *Repository) Page(ctx context.Context, ref *table.Ref) ([]byte, error) {
 	if err := r.ReadRaw(ctx, ref.Pack, ref.Offset, page); err != nil {
 		return nil, fmt.Errorf("read page %s: %w", ref.ID, err)
 	}
-	h := r.reader.pages.Get().(*chunk.Hasher)
-	id := h.Sum(page)
-	r.reader.pages.Put(h)
-	if id != ref.ID {
+	if id := r.pageIDs.Sum(page); id != ref.ID {
 		return nil, fmt.Errorf("page at byte %d of pack %s is %s and not %s: %w", ref.Offset, ref.Pack, id, ref.ID, fault.Corrupt)
 	}
 	return page, nil

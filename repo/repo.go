@@ -62,6 +62,7 @@ type Repository struct {
 	keys    *seal.Keys // nil: locked
 	epoch   *seal.Epoch
 	private []seal.Private // nil: cannot read
+	pageIDs *chunk.Hashers
 
 	reader reader
 
@@ -121,7 +122,7 @@ func Create(ctx context.Context, s store.Store, o CreateOptions) (*Repository, e
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
 	r := newRepository(s, id, o.Options)
-	r.keys, r.epoch, r.private = keys, epoch, secrets.Private
+	r.take(keys, epoch, secrets.Private)
 	return r, nil
 }
 
@@ -167,6 +168,12 @@ func newRepository(s store.Store, id Identity, o Options) *Repository {
 	r := &Repository{Identity: id, store: s}
 	r.reader.init(r, o)
 	return r
+}
+
+// take makes keys the repository's.
+func (r *Repository) take(keys *seal.Keys, epoch *seal.Epoch, private []seal.Private) {
+	r.keys, r.epoch, r.private = keys, epoch, private
+	r.pageIDs = chunk.NewHashers(r.PageKey())
 }
 
 // CanRead says whether points can be opened.

@@ -1,6 +1,10 @@
 package chunk
 
-import "github.com/zeebo/blake3"
+import (
+	"sync"
+
+	"github.com/zeebo/blake3"
+)
 
 // Key is the secret under which chunks of one repository are named.
 type Key [32]byte
@@ -43,4 +47,24 @@ func newKeyed(key *[32]byte) *blake3.Hasher {
 		panic("chunk: blake3 refuses a key of 32 bytes: " + err.Error())
 	}
 	return h
+}
+
+// Hashers names chunks for many goroutines: it keeps Hashers that are free.
+type Hashers struct {
+	free sync.Pool // *Hasher
+}
+
+// NewHashers returns Hashers for key.
+func NewHashers(key Key) *Hashers {
+	h := &Hashers{}
+	h.free.New = func() any { return NewHasher(&key) }
+	return h
+}
+
+// Sum returns the ID of a chunk.
+func (h *Hashers) Sum(data []byte) ID {
+	hasher := h.free.Get().(*Hasher)
+	id := hasher.Sum(data)
+	h.free.Put(hasher)
+	return id
 }
