@@ -383,6 +383,7 @@ func (s *saver) finish(ctx context.Context, started time.Time) (*Summary, error)
 		return nil, err
 	}
 	sum.Point, sum.Sequence = p.ID, p.Sequence
+	sum.BytesStored = uint64(r.writer.Stored()) // with the point itself
 	if s.changed || r.removed.Load() > 0 || r.old == nil {
 		// A failure here costs the next run its speed, not this one its point.
 		err := r.copies.commit(r.repo.ID, state{
