@@ -223,15 +223,7 @@ func printBackup(app *cli.App, s *backup.Summary, dryRun bool) error {
 
 func printSummary(app *cli.App, s *backup.Summary, dryRun bool) {
 	n := s.Statistics
-	if more := len(s.Skipped); more > 0 && !app.Globals.Verbose {
-		app.Notef("tidemark: skipped %s, which hold nothing (-v names them)", cli.Counted(uint64(more), "socket", "sockets"))
-	}
-	for _, path := range s.Skipped {
-		if !app.Globals.Verbose {
-			break
-		}
-		app.Notef("tidemark: skipped socket %s", cli.Quote(path))
-	}
+	printSkipped(app, s.Skipped)
 	for _, w := range s.Warned {
 		fmt.Fprintf(app.Stderr, "tidemark: warning: %s: %s\n", cli.Quote(w.Path), cli.Quote(w.Reason))
 	}
@@ -252,6 +244,20 @@ func printSummary(app *cli.App, s *backup.Summary, dryRun bool) {
 		cli.Size(n.BytesRead), cli.Size(n.BytesNew), cli.Size(n.BytesStored), cli.Duration(s.Finished.Sub(s.Started)))
 	if n.Warnings > 0 {
 		app.Printf("with %s\n", cli.Counted(n.Warnings, "warning", "warnings"))
+	}
+}
+
+// fewSockets are named without --verbose: some folders are full of them.
+const fewSockets = 10
+
+// printSkipped names sockets, of which there is nothing to save.
+func printSkipped(app *cli.App, paths []string) {
+	for i, path := range paths {
+		if i == fewSockets && !app.Globals.Verbose {
+			app.Notef("tidemark: … and %s more (-v names them)", cli.Counted(uint64(len(paths)-i), "socket", "sockets"))
+			return
+		}
+		app.Notef("tidemark: skipped socket %s", cli.Quote(path))
 	}
 }
 

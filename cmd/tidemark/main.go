@@ -34,6 +34,7 @@ func main() {
 func run(app *cli.App, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not ask
 	root := newRoot(app)
 	root.SetArgs(args)
 	return app.Report(root.ExecuteContext(ctx))

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	iofs "io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 //	capture NAME REGEXP       sets $NAME to the first group in the last stdout
 //	unmount DIR               unmounts
 //	wait-for FILE             waits until it is there, 15 s at most
+//	socket FILE               makes a socket
 //	expand FILE               puts the values of $NAMEs into it
 //	damage DIR                flips a byte in the middle of each file below
 //	nonutf8 DIR               makes a file in DIR whose name is not UTF-8
@@ -46,7 +48,7 @@ func TestScripts(t *testing.T) {
 		Setup:               setup,
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "capture": capture, "unmount": unmount, "wait-for": waitFor, "nonutf8": nonUTF8, "expand": expand, "damage": damage,
+			"exits": exits, "capture": capture, "unmount": unmount, "wait-for": waitFor, "nonutf8": nonUTF8, "expand": expand, "damage": damage, "socket": socket,
 		},
 	})
 }
@@ -149,6 +151,16 @@ func nonUTF8(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: nonutf8 DIR")
 	}
 	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "bad\xff\n\x1b[2J"), []byte("x"), 0o600))
+}
+
+func socket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: socket FILE")
+	}
+	l, err := net.Listen("unix", ts.MkAbs(args[0]))
+	ts.Check(err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	ts.Check(l.Close())
 }
 
 func damage(ts *testscript.TestScript, neg bool, args []string) {

@@ -23,7 +23,7 @@ func Markdown(root *cobra.Command) string {
 			if sub.Hidden || sub.Name() == "help" || sub.Name() == "completion" {
 				continue
 			}
-			if sub.Runnable() {
+			if !sub.HasSubCommands() {
 				fmt.Fprintf(&b, "| `%s` | %s |\n", strings.ReplaceAll(usage(root, sub), "|", `\|`), sub.Short)
 			}
 			list(sub)
