@@ -166,16 +166,18 @@ func (t *trial) printPlaces(app *cli.App, folder, latest, secret string, why err
 	flags := fmt.Sprintf("-r %s --cache-dir %s", cli.Quote(t.repository), cli.Quote(t.state))
 	if why != nil {
 		app.Printf("The points could not be mounted: %s\n", cli.Quote(why.Error()))
-		if hint := cli.HintOf(why); hint != "" {
-			app.Printf("  %s\n", hint)
-		}
+		app.Printf("A mount needs FUSE: /dev/fuse, which this user may open, and for others than\nroot fusermount3 (on Debian: apt-get install fuse3).\n")
 		app.Printf("Without a mount, these show and restore them:\n\n  tidemark ls %s %s\n  tidemark restore %s latest --to DIR\n\n",
 			flags, cli.Quote("latest:"+folder), flags)
 	} else {
 		app.Printf("Look here, and copy out what you want:\n\n  %s\n  %s\n\n", cli.Quote(latest), cli.Quote(filepath.Join(t.mount, "points")))
 	}
-	app.Printf("Change something and run the same again: the next point is another folder there.\n")
-	app.Printf("To end the trial: umount %s (if you are not root: fusermount3 -u), then rm -r %s\n", cli.Quote(t.mount), cli.Quote(t.dir))
+	app.Printf("Change something and run the same again: that writes the next point.\n")
+	if why == nil {
+		app.Printf("To end the trial: umount %s (if you are not root: fusermount3 -u), then rm -r %s\n", cli.Quote(t.mount), cli.Quote(t.dir))
+	} else {
+		app.Printf("To end the trial: rm -r %s\n", cli.Quote(t.dir))
+	}
 }
 
 type trialJSON struct {

@@ -97,9 +97,7 @@ func ExitCode(err error) int {
 	return outcomes[fault.KindOf(err)].code
 }
 
-// HintOf returns the advice that Report would print for an error, "" if there
-// is none.
-func HintOf(err error) string {
+func hintOf(err error) string {
 	if h, ok := errors.AsType[hinted](err); ok {
 		return h.hint
 	}
@@ -113,7 +111,7 @@ func (a *App) Report(err error) int {
 	if err == nil || errors.Is(err, ErrWarnings) {
 		return code
 	}
-	text, hint := message(err), HintOf(err)
+	text, hint := message(err), hintOf(err)
 	if a.Globals.JSON {
 		line, _ := json.Marshal(struct {
 			Error string `json:"error"`

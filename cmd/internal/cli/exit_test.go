@@ -72,10 +72,10 @@ func TestReport(t *testing.T) {
 
 func TestHintBeforeTheKindsOwn(t *testing.T) {
 	inner := fmt.Errorf("x: %w", fault.Locked)
-	if h := HintOf(inner); !strings.Contains(h, "passphrase") {
+	if h := hintOf(inner); !strings.Contains(h, "passphrase") {
 		t.Errorf("hint %q", h)
 	}
-	if h := HintOf(fmt.Errorf("y: %w", Hint(inner, "better"))); h != "better" {
+	if h := hintOf(fmt.Errorf("y: %w", Hint(inner, "better"))); h != "better" {
 		t.Errorf("hint %q", h)
 	}
 }
