@@ -17,7 +17,7 @@ import (
 
 // pieceSize is how much of a large file is handed over at a time. It is more
 // than two of the longest chunks, and a multiple of every block.
-const pieceSize = 2 << 20
+const pieceSize = 1280 << 10
 
 // streamer reads one large file piece by piece.
 type streamer struct {

@@ -43,7 +43,7 @@ type Writer struct {
 	open  [pack.NumKinds]*building
 	pages map[pack.ID]*pagesPack
 	used  map[pack.ID]pack.Geometry // packs of the live set
-	later []table.Address           // to be added to it once their packs are closed
+	later []table.Address           // to be added to it once their packs are durable
 
 	group   *errgroup.Group
 	ctx     context.Context // of the group: done once something failed
@@ -70,9 +70,10 @@ type WriterOptions struct {
 	Now       time.Time
 }
 
-// maxPacks bounds the packs in memory: one open of each kind, and those on
-// their way.
-const maxPacks = pack.NumKinds + 1
+// maxPacks bounds the packs in memory, open ones and those on their way. It
+// must not be less than the kinds, or one kind would wait for another for ever.
+// More than two kinds are seldom open at a time.
+const maxPacks = pack.NumKinds
 
 // NewWriter begins a run. It brings the index up to date with the packs in the
 // store, which finds what a killed run left, and needs no private key.
@@ -106,7 +107,7 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 	if w.absent, err = keep.ReadRounds(ctx, r.store, r.ID); err != nil {
 		return nil, err
 	}
-	if w.index, err = r.syncIndex(ctx, l); err != nil {
+	if w.index, err = r.syncIndex(ctx, l, w.absent); err != nil {
 		return nil, err
 	}
 	inner, stop := context.WithCancel(ctx)

@@ -20,10 +20,10 @@ func main() {
 	// What lives long here are a few large buffers, and what dies young are
 	// decoded pages. The collector's usual pace, when as much again has died as
 	// is alive, would double the memory of a big backup, and collect all the
-	// time in a small one. So it is told to run at 40 %, on top of 64 MiB that
+	// time in a small one. So it is told to run at 25 %, on top of 64 MiB that
 	// are never touched, and so take no memory: a run over 200,000 unchanged
 	// files takes 4/5 of the time.
-	debug.SetGCPercent(40)
+	debug.SetGCPercent(25)
 	ballast := make([]byte, 64<<20)
 	code := run(cli.New(), os.Args[1:])
 	runtime.KeepAlive(ballast)

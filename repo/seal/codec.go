@@ -43,7 +43,7 @@ func NewEncoder() *Encoder {
 
 func newZstd(level zstd.EncoderLevel) *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithWindowSize(1<<20))
+		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithWindowSize(2<<20))
 	if err != nil { // only for bad options
 		panic(err)
 	}
@@ -117,6 +117,9 @@ func dense(raw []byte) bool {
 	}
 	return bits/(samples*size) > limit
 }
+
+// MaxSealed returns how long a sealed frame of raw bytes is at most.
+func MaxSealed(raw int) int { return Overhead + padme(codecHead+raw) }
 
 func pad(dst []byte, start int) []byte {
 	n := len(dst) - start
