@@ -1,16 +1,19 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/index"
 	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
 
@@ -18,18 +21,18 @@ import (
 // store: packs that are gone are dropped, packs that it does not know are read
 // (head and chunk list only). That is how a run finds what an earlier one, or
 // another machine's, left; a lost index comes back the same way.
-func (r *Repository) syncIndex(ctx context.Context, l Local) (*index.Index, error) {
+func (r *Repository) syncIndex(ctx context.Context, l Local, absent *keep.Absent) (*index.Index, error) {
 	ix, err := index.Open(filepath.Join(l.Dir, "index"), index.Options{Repository: r.ID})
 	if err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
-	if err := r.fillIndex(ctx, ix); err != nil {
+	if err := r.fillIndex(ctx, ix, absent); err != nil {
 		return nil, errors.Join(err, ix.Close())
 	}
 	return ix, nil
 }
 
-func (r *Repository) fillIndex(ctx context.Context, ix *index.Index) error {
+func (r *Repository) fillIndex(ctx context.Context, ix *index.Index, absent *keep.Absent) error {
 	objects, err := r.packObjects(ctx)
 	if err != nil {
 		return err
@@ -38,27 +41,61 @@ func (r *Repository) fillIndex(ctx context.Context, ix *index.Index) error {
 		_, there := objects[id]
 		return !there
 	})
+	var unknown []pack.ID
+	for id := range objects {
+		if _, known := ix.PackNumber(id); !known {
+			unknown = append(unknown, id)
+		}
+	}
+	// In the order in which they were written, which their IDs tell: of two
+	// packs with one chunk the index answers with the one added last, and what
+	// a collector has condemned is stored again later.
+	slices.SortFunc(unknown, func(a, b pack.ID) int { return bytes.Compare(a[:], b[:]) })
+	for some := range slices.Chunk(unknown, 16) {
+		if err := r.addPacks(ctx, ix, some, objects, absent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addPacks reads the chunk lists of packs side by side, and enters them into
+// the index in order.
+func (r *Repository) addPacks(ctx context.Context, ix *index.Index, ids []pack.ID, sizes map[pack.ID]int64, absent *keep.Absent) error {
+	packs := make([]index.Pack, len(ids))
+	lists := make([][]index.Chunk, len(ids))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	for id, size := range objects {
-		if _, known := ix.PackNumber(id); known {
-			continue
-		}
-		group.Go(func() error {
-			p, chunks, err := r.readChunks(ctx, id, size)
-			switch {
-			case errors.Is(err, fault.Corrupt):
+	for i, id := range ids {
+		group.Go(func() (err error) {
+			packs[i], lists[i], err = r.readChunks(ctx, id, sizes[id])
+			if errors.Is(err, fault.Corrupt) {
 				// A damaged pack is for `check` to report. Here its chunks
 				// count as not there, so that they are stored again.
+				lists[i] = nil
 				return nil
-			case err != nil:
-				return err
 			}
-			_, err = ix.Add(p, chunks)
+			// What a collector has condemned is no hit, and must not hide a
+			// newer copy of the same chunk.
+			g := packs[i].Geometry
+			lists[i] = slices.DeleteFunc(lists[i], func(c index.Chunk) bool {
+				return absent.Needs(packs[i].ID, g, c.Offset, c.Length)
+			})
 			return err
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, chunks := range lists {
+		if chunks == nil {
+			continue
+		}
+		if _, err := ix.Add(packs[i], chunks); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readChunks reads a pack's geometry and chunk list.
