@@ -365,11 +365,13 @@ func (s *saver) finish(ctx context.Context, started time.Time) (*Summary, error)
 	if err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
 	}
-	if err := s.usePages(ctx, root); err != nil {
-		return nil, err
-	}
+	// First of all, as pages can be used only when their pack is closed: those
+	// of extents may lie in an open one, if the table is a root page alone.
 	if err := r.writer.Flush(); err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
+	}
+	if err := s.usePages(ctx, root); err != nil {
+		return nil, err
 	}
 	sum.BytesRead, sum.BytesNew, sum.BytesStored = uint64(r.bytesRead.Load()), uint64(r.writer.Fresh()), uint64(r.writer.Stored())
 	sum.Finished = r.now()
