@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/seal"
@@ -41,7 +42,7 @@ func (w *Writer) Use(id pack.ID, offset, length uint32) bool {
 }
 
 // UseStored adds what Store returned. Packs that are still open have no
-// geometry yet, so what lies in them is added at Commit.
+// geometry yet, so what lies in them is added later.
 func (w *Writer) UseStored(a table.Address) {
 	if w.Use(a.Pack, a.Offset, a.Length) {
 		return
@@ -55,6 +56,11 @@ func (w *Writer) UseStored(a table.Address) {
 	w.later = append(w.later, a)
 }
 
+// useLater adds what lies in packs that are durable by now.
+func (w *Writer) useLater() {
+	w.later = slices.DeleteFunc(w.later, func(a table.Address) bool { return w.Use(a.Pack, a.Offset, a.Length) })
+}
+
 // Commit makes the run a recovery point: everything stored is made durable,
 // then the live set is put and claimed, then the point. The live set is what
 // Use was told, so that must be all of the table's pages and content.
@@ -63,12 +69,9 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 	if err := w.Flush(); err != nil {
 		return nil, err
 	}
-	for _, a := range w.later {
-		if !w.Use(a.Pack, a.Offset, a.Length) {
-			return nil, fmt.Errorf("commit: pack %s is not in the index: %w", a.Pack, fault.Internal)
-		}
+	if w.useLater(); len(w.later) > 0 {
+		return nil, fmt.Errorf("commit: pack %s is not in the index: %w", w.later[0].Pack, fault.Internal)
 	}
-	w.later = nil
 	written, err := live.Write(ctx, w.r.store, w.live, live.WriteOptions{Absent: w.absent.Page})
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
@@ -95,7 +98,7 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 
 // claim puts the run's intent.
 func (w *Writer) claim(ctx context.Context, root live.Hash) (*keep.Intent, error) {
-	for {
+	for range 100 {
 		i := &keep.Intent{Repository: w.r.ID, Server: w.device.Server, Run: w.run, Number: 1, Live: root}
 		err := w.r.store.Put(ctx, i.Name(), i.Marshal())
 		if err == nil {
@@ -106,6 +109,7 @@ func (w *Writer) claim(ctx context.Context, root live.Hash) (*keep.Intent, error
 		}
 		w.run++ // another run began in the same microsecond
 	}
+	return nil, fmt.Errorf("commit: a hundred other runs claimed in the same moment: %w", fault.Unavailable)
 }
 
 // putPoint puts the point after the newest one. Of two runs that end at once
@@ -141,11 +145,11 @@ func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
 		return point.ID{}, 0, err
 	}
 	last := sequences[len(sequences)-1]
-	if last >= maxSequence {
-		return point.ID{}, 0, fmt.Errorf("%s: its number is out of bounds, somebody forged it: %w", point.Name(last), fault.Corrupt)
+	if last == point.MaxSequence {
+		return point.ID{}, 0, fmt.Errorf("%s: no number can follow, somebody forged it: %w", point.Name(last), fault.Corrupt)
 	}
 	h, _, err := r.readPoint(ctx, last)
-	if errors.Is(err, fault.Corrupt) {
+	if damaged(err) {
 		// A damaged point must not stop backups: `check` reports it, and the
 		// chain shows the gap.
 		return point.ID{}, last, nil
@@ -155,8 +159,6 @@ func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
 	}
 	return h.ID, last, nil
 }
-
-const maxSequence = 1 << 48
 
 func (w *Writer) sealPoint(b *body, set live.Hash, previous point.ID, sequence uint64) ([]byte, *point.Header, error) {
 	raw := b.marshal()

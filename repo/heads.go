@@ -68,7 +68,9 @@ func (r *Repository) readHead(ctx context.Context, id pack.ID) (*pack.Head, erro
 	return h, nil
 }
 
-// geometry opens the sealed geometry of a head.
+// geometry opens the sealed geometry of a head, and checks that no frame is
+// longer than its span allows: lengths stand in the clear, and a vault that
+// made them up could take much memory of whoever reads.
 func (r *Repository) geometry(h *pack.Head) (pack.Geometry, error) {
 	plain, err := r.keys.Index().Open(nil, h.Geometry[:], seal.AD{Pack: h.ID, Kind: seal.Geometry, Raw: pack.GeometrySize})
 	if err != nil {
@@ -80,6 +82,12 @@ func (r *Repository) geometry(h *pack.Head) (pack.Geometry, error) {
 	}
 	if err != nil {
 		return pack.Geometry{}, fmt.Errorf("geometry of pack %s: %w", h.ID, err)
+	}
+	for i, length := range h.Lengths {
+		start, end := g.Span(i)
+		if int(length) > seal.MaxSealed(int(end-start)) {
+			return pack.Geometry{}, fmt.Errorf("frame %d of pack %s: %d bytes for %d: %w", i, h.ID, length, end-start, fault.Corrupt)
+		}
 	}
 	return g, nil
 }

@@ -100,7 +100,7 @@ func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
 		known[p.Sequence] = p
 	}
 	var points []*Point
-	var damaged []error
+	var bad []error
 	for _, n := range sequences {
 		p := known[n]
 		if p == nil {
@@ -114,8 +114,8 @@ func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
 			switch {
 			case errors.Is(err, fault.NotExist):
 				continue // deleted since it was listed
-			case errors.Is(err, fault.Corrupt):
-				damaged = append(damaged, err)
+			case damaged(err):
+				bad = append(bad, err)
 				continue
 			case err != nil:
 				return nil, err
@@ -125,7 +125,7 @@ func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
 		points = append(points, p)
 	}
 	r.points = points
-	return slices.Clone(points), errors.Join(damaged...)
+	return slices.Clone(points), errors.Join(bad...)
 }
 
 // Tree opens a point's table. Root pages are read again each time: a mount of

@@ -198,10 +198,12 @@ func (a *Absent) read(ctx context.Context, s store.Store, repository [16]byte, n
 	for i := range r.Frames {
 		f := &r.Frames[i]
 		masks := f.Masks()
-		if old := a.frames[f.Pack]; len(old) == len(masks) {
-			for i, m := range old {
-				masks[i] |= m
-			}
+		old := a.frames[f.Pack]
+		if len(old) > len(masks) { // two rounds that disagree about the pack
+			old, masks = masks, old
+		}
+		for i, m := range old {
+			masks[i] |= m
 		}
 		a.frames[f.Pack] = masks
 	}

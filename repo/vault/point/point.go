@@ -32,11 +32,14 @@ const Prefix = "points/"
 // Name returns the name of the object of a sequence number.
 func Name(sequence uint64) string { return fmt.Sprintf("%s%016x", Prefix, sequence) }
 
+// MaxSequence is the greatest number of a point.
+const MaxSequence = 1<<48 - 1
+
 // ParseName returns the sequence number of the point that is stored under name.
 func ParseName(name string) (uint64, error) {
 	digits, ok := strings.CutPrefix(name, Prefix)
 	n, err := strconv.ParseUint(digits, 16, 64)
-	if !ok || err != nil || n == 0 || Name(n) != name {
+	if !ok || err != nil || n == 0 || n > MaxSequence || Name(n) != name {
 		return 0, fmt.Errorf("parse point name %q: %w", name, fault.Invalid)
 	}
 	return n, nil
@@ -132,11 +135,12 @@ func Parse(b []byte) (*Header, []byte, error) {
 		MAC:     [32]byte(b[fixed+s : fixed+s+32]), Signature: [64]byte(b[fixed+s+32 : fixed+s+96]),
 		ID: sha256.Sum256(b[:fixed+s+96]),
 	}
-	if h.Flags&^Warnings != 0 {
-		return nil, nil, fmt.Errorf("point with flags %#x: %w", h.Flags, fault.Unsupported)
-	}
 	if !ed25519.Verify(h.Device, b[:fixed+s+32], h.Signature[:]) {
 		return nil, nil, fmt.Errorf("point's signature is wrong: damaged or forged: %w", fault.Corrupt)
+	}
+	// After the signature: one flipped bit is damage and no later version.
+	if h.Flags&^Warnings != 0 {
+		return nil, nil, fmt.Errorf("point with flags %#x: %w", h.Flags, fault.Unsupported)
 	}
 	body := b[fixed+s+96:]
 	if sha256.Sum256(body) != h.BodySum {
