@@ -27,9 +27,10 @@ import (
 // of names below 64 KiB.
 const (
 	MaxXattrValue = 64 << 10
-	MaxXattrTotal = 1 << 20 // names and values of one file
+	MaxXattrTotal = 1 << 20 // names and values of one file, and xattrLengths for each
 
 	maxXattrNames = 64 << 10
+	xattrLengths  = 6 // bytes: a table bounds them with their lengths
 )
 
 // At is a place: Name in the folder that FD is open on. On systems without

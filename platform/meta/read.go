@@ -71,8 +71,9 @@ func readXattrs(a At, names, buf []byte) ([]Xattr, error) {
 		}
 		name := string(raw)
 		value, err := getXattr(a, name, buf)
-		if err == nil && total+len(name)+len(value) > MaxXattrTotal {
-			err = fmt.Errorf("all extended attributes: %w", tooLarge(total+len(name)+len(value), MaxXattrTotal))
+		size := len(name) + len(value) + xattrLengths
+		if err == nil && total+size > MaxXattrTotal {
+			err = fmt.Errorf("all extended attributes: %w", tooLarge(total+size, MaxXattrTotal))
 		}
 		if isMissing(err) {
 			continue
@@ -81,7 +82,7 @@ func readXattrs(a At, names, buf []byte) ([]Xattr, error) {
 			errs = append(errs, &AttrError{Verb: "read", Attr: name, Path: a.Path(), Err: err})
 			continue
 		}
-		total += len(name) + len(value)
+		total += size
 		xattrs = append(xattrs, Xattr{name, bytes.Clone(value)})
 	}
 	slices.SortFunc(xattrs, func(x, y Xattr) int { return strings.Compare(x.Name, y.Name) })
