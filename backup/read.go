@@ -19,9 +19,11 @@ import (
 // cold files from a disk 2.7 times faster than one does.
 const readers = 16
 
-// racy is how long after a change a file must be read for its change time to
-// tell of the next one: file systems count in ticks of up to 2 s (FAT), and
-// clocks differ over a network.
+// racy is how long before the run the last change must have been for the
+// change time to tell of the next one: file systems count in ticks of up to
+// 2 s (FAT), and clocks differ over a network. It counts from the beginning of
+// the run: a walk is seconds ahead of the readers, and what changes between
+// stat and read, within the tick of the change before, is never told.
 const racy = 2 * time.Second
 
 // reader reads the content and attributes of batches.
@@ -71,7 +73,7 @@ func (r *reader) batch(ctx context.Context, b *batch) {
 // item fills one entry.
 func (r *reader) item(b *batch, it *item) {
 	fill(&it.entry, &it.stat, it.side.device)
-	it.note(&it.stat, r.run.now())
+	it.note(&it.stat, r.run.started)
 	if it.entry.Kind == table.Symlink {
 		target, err := b.folder.Readlink(it.name)
 		if err != nil {
@@ -95,17 +97,20 @@ func (it *item) fail(err error) {
 	it.warning = fault.Reason(err)
 }
 
-// note sets the side record of what has just been read.
-func (it *item) note(st *walk.Stat, now time.Time) {
+// note sets the side record of what is read in a run that began at started.
+func (it *item) note(st *walk.Stat, started time.Time) {
 	it.side.ctimeSec, it.side.ctimeNsec, it.side.inode = st.CTime.Sec, uint32(st.CTime.Nsec), st.Ino
-	it.side.again = now.Sub(st.CTime.Time()) < racy
+	it.side.again = started.Sub(st.CTime.Time()) < racy
 }
 
-// attributes reads the extended attributes of an entry.
+// attributes reads the extended attributes of an entry. One that lacks some is
+// read again by the next run: taken over as unchanged, it would lack them for
+// ever, and nobody would be told again.
 func (r *reader) attributes(f *walk.Folder, it *item) {
 	fd, err := f.Pin()
 	if err != nil {
 		it.warning = "extended attributes: " + fault.Reason(err)
+		it.side.again = true
 		return
 	}
 	defer f.Unpin()
@@ -113,11 +118,17 @@ func (r *reader) attributes(f *walk.Folder, it *item) {
 	list, err := r.run.attributes.Xattrs(at, it.stat.Dev)
 	if err != nil {
 		it.warning = err.Error()
+		it.side.again = true
 	}
 	for _, x := range list {
 		it.entry.Xattrs = append(it.entry.Xattrs, table.Xattr{Name: x.Name, Value: x.Value})
 	}
 }
+
+// maxSmall bounds what is read of a file that was small when it was listed,
+// which may be minutes ago. One that has grown beyond is saved up to there,
+// and the next run streams it.
+const maxSmall = 4 * streamed
 
 // small reads a file of up to streamed bytes into the batch's arena. One that
 // changes meanwhile is read again, up to three times.
@@ -130,17 +141,18 @@ func (r *reader) small(b *batch, it *item) error {
 			return err
 		}
 		err = r.smallContent(b, it, f, st)
-		changed := err == nil && hasChanged(f, st)
+		grown := it.size >= maxSmall
+		changed := err == nil && (grown || hasChanged(f, st))
 		_ = f.Close() // only read
 		if err != nil {
 			return err
 		}
 		fill(&it.entry, st, it.side.device)
-		it.note(st, r.run.now())
+		it.note(st, r.run.started)
 		if !changed {
 			break
 		}
-		if try == 2 {
+		if try == 2 || grown {
 			it.entry.Incomplete = true
 			it.warning = fault.Changed.Error()
 			break
@@ -175,11 +187,12 @@ func hasChanged(f *os.File, before *walk.Stat) bool {
 // smallContent appends what the file holds now to the arena.
 func (r *reader) smallContent(b *batch, it *item, f *os.File, st *walk.Stat) error {
 	start := len(b.arena)
+	// One byte more than stat announced, so that the end is seen without
+	// another call.
+	end := start + int(min(st.Size, maxSmall)) + 1
 	for {
-		// One byte more than stat announced, so that the end is seen without
-		// another call.
-		if len(b.arena) == cap(b.arena) || len(b.arena)-start <= int(st.Size) && cap(b.arena)-len(b.arena) < int(st.Size)+1-(len(b.arena)-start) {
-			b.arena = growArena(b.arena, max(int(st.Size)+1-(len(b.arena)-start), 64<<10))
+		if cap(b.arena) < end || len(b.arena) == cap(b.arena) {
+			b.arena = growArena(b.arena, max(end-len(b.arena), 64<<10))
 		}
 		n, err := f.Read(b.arena[len(b.arena):cap(b.arena)])
 		b.arena = b.arena[:len(b.arena)+n]
@@ -189,8 +202,8 @@ func (r *reader) smallContent(b *batch, it *item, f *os.File, st *walk.Stat) err
 			return nil
 		case err != nil:
 			return err
-		case it.size > 4*streamed:
-			return fmt.Errorf("it grows faster than it can be read: %w", fault.Changed)
+		case it.size >= maxSmall:
+			return nil
 		}
 	}
 }

@@ -39,6 +39,7 @@ type run struct {
 	arenas     chan []byte
 	pieces     chan []byte
 	began      bool
+	started    time.Time
 
 	bytesRead, removed atomic.Int64
 
@@ -120,7 +121,7 @@ func (r *run) givePiece(b []byte) {
 func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job) (_ *Summary, err error) {
 	started := job.Now()
 	r := &run{
-		job: job, repo: rp, params: rp.Chunks,
+		job: job, repo: rp, params: rp.Chunks, started: started,
 		work: make(chan *batch), streams: make(chan struct{}, maxStreams),
 		arenas: make(chan []byte, readers), pieces: make(chan []byte, 4*maxStreams),
 	}
@@ -143,7 +144,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job) (_ *
 	if err := r.pipeline(ctx, s); err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
 	}
-	return s.finish(ctx, started)
+	return s.finish(ctx)
 }
 
 // openOld opens the copy of the last table. One that cannot be read is as good

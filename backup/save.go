@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
@@ -351,12 +350,12 @@ func (s *saver) count(e *table.Entry) {
 }
 
 // finish commits the point.
-func (s *saver) finish(ctx context.Context, started time.Time) (*Summary, error) {
+func (s *saver) finish(ctx context.Context) (*Summary, error) {
 	r := s.run
 	s.stats.Removed = uint64(r.removed.Load())
 	s.stats.Warnings = r.warned
 	slices.SortFunc(r.warnings, func(a, b repo.Warning) int { return compareStrings(a.Path, b.Path) })
-	sum := &Summary{Started: started, Statistics: s.stats, Warned: r.warnings, Skipped: r.skipped}
+	sum := &Summary{Started: r.started, Statistics: s.stats, Warned: r.warnings, Skipped: r.skipped}
 	if r.writer == nil {
 		sum.Finished = r.now()
 		return sum, nil
@@ -376,7 +375,7 @@ func (s *saver) finish(ctx context.Context, started time.Time) (*Summary, error)
 	sum.BytesRead, sum.BytesNew, sum.BytesStored = uint64(r.bytesRead.Load()), uint64(r.writer.Fresh()), uint64(r.writer.Stored())
 	sum.Finished = r.now()
 	d := repo.Details{
-		Started: started, Finished: sum.Finished, Statistics: sum.Statistics,
+		Started: r.started, Finished: sum.Finished, Statistics: sum.Statistics,
 		Host: r.job.Host, User: r.job.User, OS: r.job.OS, Program: r.job.Program, Version: r.job.Version,
 		Paths: r.job.Paths, Tags: r.job.Tags, Users: named(s.users), Groups: named(s.groups), Devices: r.devices.numbers, Warnings: r.warnings,
 	}

@@ -25,8 +25,7 @@ type streamer struct {
 	ctx   context.Context
 	out   chan<- piece
 	f     *os.File
-	block int // bytes of a fixed block; 0: cut by content
-	buf   []byte
+	block int   // bytes of a fixed block; 0: cut by content
 	end   int64 // bytes of the file handed over so far
 }
 
@@ -48,7 +47,7 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 	}
 	defer f.Close()
 	fill(&it.entry, st, it.side.device)
-	it.note(st, r.run.now())
+	it.note(st, r.run.started)
 	r.attributes(b.folder, it)
 	s := &streamer{r: r, ctx: ctx, out: b.stream, f: f, block: blockSize(it.name, st, f)}
 	it.blocks = s.block > 0
@@ -118,8 +117,9 @@ func (s *streamer) data(start, end int64) error {
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return err
 		}
-		if n < want {
-			end = at + int64(n) // it was cut short meanwhile
+		short := n < want // it was cut short meanwhile: what is there is the end
+		if short {
+			end = at + int64(n)
 		}
 		at += int64(n)
 		held += n
@@ -130,7 +130,9 @@ func (s *streamer) data(start, end int64) error {
 		if err := s.send(p); err != nil {
 			return err
 		}
-		buf = next
+		if buf = next; short {
+			return fault.Changed
+		}
 	}
 	s.r.run.givePiece(buf)
 	return nil

@@ -1,0 +1,90 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tidemark-backup/tidemark/backup"
+)
+
+// What a slow run reads long after the walk's stat counts from the run's
+// beginning: a second change within the tick of the first one would be missed.
+func TestSlowRunsReadFreshFilesAgain(t *testing.T) {
+	m := newMachine(t)
+	m.write("file", noise(1, 700))
+	if err := os.Symlink("file", filepath.Join(m.src, "link")); err != nil {
+		t.Fatal(err)
+	}
+	run := func() *backup.Summary {
+		calls := 0
+		r := m.open()
+		s, err := backup.Run(context.Background(), r, r.Local(m.state), backup.Job{Paths: []string{m.src}, Now: func() time.Time {
+			if calls++; calls == 1 {
+				return time.Now()
+			}
+			return later()
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	run()
+	if s := run(); s.Changed < 2 || s.BytesRead != 700 {
+		t.Errorf("taken over without a look: %+v", s.Statistics)
+	}
+}
+
+// An entry whose attributes could not be read is named by each run until they
+// can, and never taken over without them.
+func TestLackingAttributesAreToldAgain(t *testing.T) {
+	src, err := os.MkdirTemp("/dev/shm", "tidemark-review-")
+	if err != nil {
+		t.Skip("needs a tmpfs, which takes more than 1 MiB of attributes: ", err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(src) })
+	m := newMachine(t)
+	m.src = src
+	m.write("file", noise(1, 700))
+	path := filepath.Join(src, "file")
+	for i := range 17 {
+		err := unix.Setxattr(path, "user."+string(rune('a'+i)), bytes.Repeat([]byte{1}, 64<<10), 0)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			t.Skip("this kernel's tmpfs takes no attributes of users")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		s, err := m.try()
+		if err != nil || s.Statistics.Warnings != 1 {
+			t.Fatalf("%v, %+v", err, s)
+		}
+	}
+	for _, attr := range []string{"user.b", "user.c"} {
+		if err := unix.Removexattr(path, attr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.backup()
+	if s := m.backup(); s.Changed != 0 {
+		t.Errorf("%+v", s.Statistics)
+	}
+	// Just as much as fits, but for the lengths that a table keeps, too: the
+	// file is saved, with or without the last attribute.
+	last := 1<<20 - 15*64<<10 - 16*len("user.b")
+	if err := unix.Setxattr(path, "user.b", make([]byte, last), 0); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := m.try(); err != nil || s.Files != 1 {
+		t.Errorf("%v, %+v", err, s)
+	}
+}

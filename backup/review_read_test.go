@@ -1,0 +1,111 @@
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/walk"
+	"github.com/tidemark-backup/tidemark/repo/chunk"
+)
+
+// listed returns a folder as the walk shows it, with an item of a file in it.
+func listed(t *testing.T, dir, name string) (*walk.Folder, *item) {
+	t.Helper()
+	for f, err := range walk.Walk(t.Context(), walk.Options{Roots: []string{dir}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Path == dir {
+			f.Retain()
+			t.Cleanup(f.Release)
+			return f, &item{name: name, stat: f.Find(name).Stat}
+		}
+	}
+	t.Fatal("the walk did not show the folder")
+	return nil, nil
+}
+
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	p := newPlace(t)
+	key := p.repo.ChunkKey()
+	r := &run{job: &Job{}, params: p.repo.Chunks, cutter: p.repo.Cutter()}
+	return &reader{run: r, hasher: chunk.NewHasher(&key)}
+}
+
+// A file that was small when it was listed can be of any size when it is read.
+func TestSmallFileThatHasGrown(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "log")
+	write(t, path, []byte("first line"))
+	f, it := listed(t, dir, "log")
+	if err := os.Truncate(path, 64<<30); err != nil {
+		t.Fatal(err)
+	}
+	b := &batch{folder: f}
+	r := newReader(t)
+	if err := r.small(b, it); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, c := range it.chunks {
+		total += len(c.data)
+	}
+	if it.size < maxSmall || it.size > 4*maxSmall || uint64(it.size) != it.entry.Size || total != int(it.size) || cap(b.arena) > 8*maxSmall {
+		t.Errorf("%d bytes read, %d in chunks, %d in the entry, %d of memory", it.size, total, it.entry.Size, cap(b.arena))
+	}
+	if !it.entry.Incomplete || it.warning == "" || !bytes.HasPrefix(it.chunks[0].data, []byte("first line")) {
+		t.Errorf("incomplete: %v, warning %q", it.entry.Incomplete, it.warning)
+	}
+}
+
+// A file that is cut short while it is streamed ends where it ends: nothing
+// that came later in it moves into the gap.
+func TestFileCutShortWhileStreamed(t *testing.T) {
+	content := make([]byte, 6<<20)
+	for i := range content {
+		content[i] = byte(i*i>>9) | 1
+	}
+	for _, hole := range []int64{0, 4 << 20} {
+		path := filepath.Join(t.TempDir(), "file")
+		write(t, path, content)
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt(content, int64(len(content))+hole); err != nil {
+			t.Fatal(err)
+		}
+		st, err := walk.StatOf(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const left = 4<<20 + 100 // more than is read before the first piece is taken
+		out := make(chan piece)
+		s := &streamer{r: newReader(t), ctx: t.Context(), out: out, f: f}
+		failed := make(chan error, 1)
+		go func() {
+			defer close(out)
+			failed <- s.content(&st)
+		}()
+		var got []byte
+		for p := range out {
+			if got == nil {
+				if err := f.Truncate(left); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, c := range p.parts {
+				got = append(append(got, c.data...), make([]byte, c.hole)...)
+			}
+		}
+		if err := <-failed; !errors.Is(err, fault.Changed) || !bytes.Equal(got, content[:left]) || s.end != left {
+			t.Errorf("with a hole of %d: %d bytes, not the %d that are left; %v", hole, len(got), left, err)
+		}
+	}
+}
