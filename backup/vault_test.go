@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ type machine struct {
 	store *mem.Store
 	state string // folder of local state
 	src   string
+	above string // parents, as they were before and after the last run; empty if they changed
 }
 
 func newMachine(t testing.TB) *machine {
@@ -36,8 +38,8 @@ func newMachine(t testing.TB) *machine {
 	return m
 }
 
-// quiet returns a new folder whose parents nobody touches while a test runs:
-// they are entries of the table, too. The folder of temporary files is none.
+// quiet returns a new folder whose parents others seldom touch while a test
+// runs: they are entries of the table, too.
 func quiet(t testing.TB) string {
 	t.Helper()
 	const base = "/var/tmp"
@@ -54,6 +56,22 @@ func quiet(t testing.TB) string {
 		}
 	})
 	return dir
+}
+
+// parents tells what the table says of the folders above the source.
+func (m *machine) parents() string {
+	m.t.Helper()
+	var all strings.Builder
+	for dir := filepath.Dir(m.src); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		fmt.Fprintln(&all, dir, info.ModTime())
+		if dir == filepath.Dir(dir) {
+			return all.String()
+		}
+	}
 }
 
 func later() time.Time { return time.Now().Add(time.Hour) }
@@ -117,9 +135,13 @@ func (m *machine) tryOn(r *repo.Repository) (*backup.Summary, error) {
 
 func (m *machine) backup() *backup.Summary {
 	m.t.Helper()
+	before := m.parents()
 	s, err := m.try()
 	if err != nil {
 		m.t.Fatal(err)
+	}
+	if m.above = before; m.parents() != before {
+		m.above = ""
 	}
 	if s.Statistics.Warnings != 0 {
 		m.t.Fatalf("warnings: %v", s.Warned)
