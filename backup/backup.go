@@ -86,9 +86,14 @@ func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summa
 	}
 	// When a collector condemns something that this run relied on, between its
 	// beginning and its commit, the pass is repeated; what it stored is found.
+	// So it is, without the copy of the last table, when that is damaged.
+	without := false
 	for range 5 {
-		s, err := pass(ctx, r, l, &job)
-		if !errors.Is(err, repo.ErrCondemned) {
+		s, err := pass(ctx, r, l, &job, without)
+		switch {
+		case errors.Is(err, errCopy) && ctx.Err() == nil && !without:
+			without = true
+		case !errors.Is(err, repo.ErrCondemned):
 			return s, err
 		}
 	}

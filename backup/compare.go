@@ -101,7 +101,7 @@ func isCache(f *walk.Folder) bool {
 func (c *comparer) advance() error {
 	it, err, ok := c.next()
 	if err != nil {
-		return fmt.Errorf("read the copy of the last table: %w", err)
+		return fmt.Errorf("%w: %w", errCopy, err)
 	}
 	c.old, c.have = it, ok
 	return nil
@@ -320,7 +320,7 @@ func (s *sides) at(ordinal uint64) (sideRecord, error) {
 	if ordinal < s.first || ordinal >= s.first+s.n {
 		n, err := s.r.ReadAt(s.buf[:], int64(ordinal*sideSize))
 		if n < sideSize {
-			return sideRecord{}, fmt.Errorf("read the copy of the last table: %w: %w", err, fault.Corrupt)
+			return sideRecord{}, fmt.Errorf("%w: entry %d: %w", errCopy, ordinal, err)
 		}
 		s.first, s.n = ordinal, uint64(n/sideSize)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,8 +93,11 @@ const (
 	stateFixed = 8 + 16 + 32 + 8*5 + 4*4
 )
 
-// openCopies opens the copy of a set of roots below dir.
-func openCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.Key) (*copies, error) {
+// errCopy says that the copy of the last table is damaged.
+var errCopy = errors.New("the copy of the last table is damaged")
+
+// openCopies opens the copy of a set of roots below dir; without forgets it.
+func openCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.Key, without bool) (*copies, error) {
 	sum := sha256.Sum256([]byte(strings.Join(roots, "\x00")))
 	c := &copies{dir: filepath.Join(dir, "copies", fmt.Sprintf("%x", sum[:8])), ids: chunk.NewHashers(pageID), known: make(map[chunk.ID]place), used: make(map[chunk.ID]bool)}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
@@ -104,7 +108,9 @@ func openCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.K
 		return nil, fmt.Errorf("open the copy of the last table: %w", err)
 	}
 	c.lock = lock
-	c.old = c.load(id)
+	if !without {
+		c.old = c.load(id)
+	}
 	if c.lock == nil {
 		return c, nil
 	}
@@ -155,6 +161,12 @@ func (c *copies) begin() error {
 		}
 		c.number, c.pagesAt = c.old.pagesN, c.old.pagesLen
 	}
+	if c.old == nil {
+		// Files that it names are about to be written over.
+		if err := os.Remove(filepath.Join(c.dir, "state")); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+			return err
+		}
+	}
 	if c.old == nil || c.pagesAt > 2*live+1<<20 {
 		// Pages that are still of use are copied when they are kept.
 		clear(c.known)
@@ -201,7 +213,7 @@ func (c *copies) Page(ctx context.Context, ref *table.Ref) ([]byte, error) {
 func (o *oldTable) Page(_ context.Context, ref *table.Ref) ([]byte, error) {
 	p, ok := o.known[ref.ID]
 	if !ok {
-		return nil, fmt.Errorf("page %s is not in the copy of the last table: %w", ref.ID, fault.NotExist)
+		return nil, fmt.Errorf("%w: page %s is not in it", errCopy, ref.ID)
 	}
 	return readPage(o.pages, p, ref.ID, o.ids)
 }
@@ -209,10 +221,10 @@ func (o *oldTable) Page(_ context.Context, ref *table.Ref) ([]byte, error) {
 func readPage(f *os.File, p place, id chunk.ID, ids *chunk.Hashers) ([]byte, error) {
 	b := make([]byte, p.length)
 	if _, err := f.ReadAt(b, int64(p.offset)); err != nil {
-		return nil, fmt.Errorf("read the copy of the last table: %w: %w", err, fault.Corrupt)
+		return nil, fmt.Errorf("%w: page %s: %w", errCopy, id, err)
 	}
 	if ids.Sum(b) != id {
-		return nil, fmt.Errorf("page %s in the copy of the last table is damaged: %w", id, fault.Corrupt)
+		return nil, fmt.Errorf("%w: page %s has another hash", errCopy, id)
 	}
 	return b, nil
 }

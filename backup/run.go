@@ -117,8 +117,8 @@ func (r *run) givePiece(b []byte) {
 	}
 }
 
-// pass goes over the files once.
-func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job) (_ *Summary, err error) {
+// pass goes over the files once, with or without the copy of the last table.
+func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, without bool) (_ *Summary, err error) {
 	started := job.Now()
 	r := &run{
 		job: job, repo: rp, params: rp.Chunks, started: started,
@@ -126,7 +126,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job) (_ *
 		arenas: make(chan []byte, readers), pieces: make(chan []byte, 4*maxStreams),
 	}
 	r.cutter = rp.Cutter()
-	if r.copies, err = openCopies(l.Dir, rp.ID, job.Paths, rp.PageKey()); err != nil {
+	if r.copies, err = openCopies(l.Dir, rp.ID, job.Paths, rp.PageKey(), without); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.copies.Close()) }()

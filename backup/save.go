@@ -299,7 +299,7 @@ func (s *saver) use(ctx context.Context, e *table.Entry) error {
 	}
 	for p, err := range table.ExtentPages(ctx, s.run.copies.old, e) {
 		if err != nil {
-			return fmt.Errorf("read the copy of the last table: %w", err)
+			return fmt.Errorf("%w: %w", errCopy, err)
 		}
 		if !w.Use(p.Ref.Pack, p.Ref.Offset, p.Ref.Length) {
 			return lost(e)
