@@ -87,15 +87,34 @@ func (r *Repository) ReadRaw(ctx context.Context, id pack.ID, offset uint32, dst
 }
 
 // Prefetch begins to open the frames of raw bytes that will be read soon, and
-// returns at once. It opens no more at a time than there are workers, and gives
-// up what it cannot begin now: reading asks again.
+// returns at once. It opens no more at a time than there are workers. What lies
+// past the pack's end is ignored, and so are errors: reading meets them again.
 func (r *Repository) Prefetch(ctx context.Context, id pack.ID, offset uint32, length int) {
-	o := r.knownPack(id)
-	if o == nil || length <= 0 || uint64(offset)+uint64(length) > uint64(o.Total) {
+	if length <= 0 {
 		return
 	}
-	for i := o.FrameOf(offset); i <= o.FrameOf(offset+uint32(length)-1); i++ {
-		f, mine := r.reader.claim(frameKey{id, int32(i)})
+	o := r.knownPack(id)
+	if o != nil {
+		r.openAhead(ctx, o, offset, length)
+		return
+	}
+	// A stream asks for the next pack before it reads a byte of it. Without
+	// this its first frames would be opened one by one.
+	go func() {
+		if o, err := r.openPack(context.WithoutCancel(ctx), id); err == nil {
+			r.openAhead(ctx, o, offset, length)
+		}
+	}()
+}
+
+// openAhead begins to open the frames of a run of raw bytes, up to the pack's end.
+func (r *Repository) openAhead(ctx context.Context, o *opened, offset uint32, length int) {
+	end := min(uint64(offset)+uint64(length), uint64(o.Total))
+	if uint64(offset) >= end {
+		return
+	}
+	for i := o.FrameOf(offset); i <= o.FrameOf(uint32(end-1)); i++ {
+		f, mine := r.reader.claim(frameKey{o.id, int32(i)})
 		if mine {
 			go r.decode(context.WithoutCancel(ctx), o, i, f)
 		}
