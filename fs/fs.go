@@ -75,7 +75,7 @@ type Options struct {
 	// folders 0555, and access control lists are left out.
 	Open bool
 
-	// CacheBytes bounds the memory of decoded pages; 0 means 64 MiB. The
+	// CacheBytes bounds the memory of decoded pages; 0 means 48 MiB. The
 	// Source bounds that of frames.
 	CacheBytes int64
 
@@ -126,7 +126,7 @@ type Attr struct {
 // New returns the tree of what src holds; Close it. It reads nothing yet.
 func New(src Source, opt Options) *Tree {
 	if opt.CacheBytes <= 0 {
-		opt.CacheBytes = 64 << 20
+		opt.CacheBytes = 48 << 20
 	}
 	if opt.Location == nil {
 		opt.Location = time.Local

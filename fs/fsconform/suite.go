@@ -207,7 +207,7 @@ func checkReads(t *testing.T, f *File, o Opened) {
 	buf := make([]byte, 300_000)
 	for _, off := range offsets {
 		for _, n := range []int{1, 4096, len(buf)} {
-			clearly(buf)
+			clearly(buf[:n])
 			got, err := o.ReadAt(buf[:n], int64(off))
 			want := expect(f, off, n)
 			if got != len(want) || !bytes.Equal(buf[:got], want) || err != nil && !errors.Is(err, io.EOF) {
