@@ -149,6 +149,13 @@ func (r *Repository) openPack(ctx context.Context, id pack.ID) (*opened, error) 
 	return o, nil
 }
 
+// OpenPack makes sure that a pack's head is read and right, so that Prefetch
+// can work on it.
+func (r *Repository) OpenPack(ctx context.Context, id pack.ID) error {
+	_, err := r.openPack(ctx, id)
+	return err
+}
+
 func (r *Repository) openHead(h *pack.Head) (*opened, error) {
 	g, err := r.geometry(h)
 	if err != nil {
