@@ -104,12 +104,14 @@ func (j *Job) validate() error {
 	if len(j.Paths) == 0 {
 		return fmt.Errorf("backup: no paths given: %w", fault.Invalid)
 	}
-	for i, p := range j.Paths {
+	var paths []string // the caller's stay as they are
+	for _, p := range j.Paths {
 		if !filepath.IsAbs(p) || strings.ContainsRune(p, 0) {
 			return fmt.Errorf("backup: %q is not an absolute path: %w", p, fault.Invalid)
 		}
-		j.Paths[i] = filepath.Clean(p)
+		paths = append(paths, filepath.Clean(p))
 	}
-	j.Paths = slices.Compact(slices.Sorted(slices.Values(j.Paths)))
+	slices.Sort(paths)
+	j.Paths = slices.Compact(paths)
 	return nil
 }

@@ -42,10 +42,14 @@ func (r *run) compare(ctx context.Context, out chan<- *batch) error {
 			return err
 		}
 	}
+	lost := 0 // roots that cannot be walked
 	for f, err := range walk.Walk(ctx, c.options()) {
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if lost++; lost == len(r.job.Paths) {
+				return fmt.Errorf("none of the paths is there: %w", err)
 			}
 			r.warn("", err.Error())
 			continue
@@ -167,7 +171,7 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 	b.items = append(b.items, item{})
 	it := &b.items[len(b.items)-1]
 	it.side = sideRecord{ctimeSec: st.CTime.Sec, ctimeNsec: uint32(st.CTime.Nsec), device: c.devices.slot(st.Dev, old, &side), inode: st.Ino}
-	if old != nil && unchanged(old, &side, st) && c.run.takeOver(old) {
+	if old != nil && unchanged(old, &side, st, it.side.device) && c.run.takeOver(old) {
 		it.kept = c.old
 	} else {
 		it.name, it.stat, it.isNew = name, *st, old == nil
@@ -189,9 +193,6 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 func (c *comparer) work(b *batch, it *item) {
 	if b.done == nil {
 		b.done = make(chan struct{})
-		if !c.job.DryRun {
-			b.folder.Retain()
-		}
 	}
 	switch {
 	case !it.stat.IsFile():
@@ -221,9 +222,12 @@ func (c *comparer) send(ctx context.Context, out chan<- *batch) error {
 				return ctx.Err()
 			}
 		}
+		// For the reader who takes it, and releases it whatever comes.
+		b.folder.Retain()
 		select {
 		case c.run.work <- b:
 		case <-ctx.Done():
+			b.folder.Release()
 			return ctx.Err()
 		}
 	}
@@ -237,13 +241,15 @@ func (c *comparer) send(ctx context.Context, out chan<- *batch) error {
 
 // unchanged compares an entry with the host's. The inode's change time moves
 // with every write, and with every change of mode, owner and attributes.
-func unchanged(old *table.Entry, side *sideRecord, st *walk.Stat) bool {
+// A hard link whose device has got another slot is made anew, or its names
+// would not be told as one file's.
+func unchanged(old *table.Entry, side *sideRecord, st *walk.Stat, slot uint32) bool {
 	return !side.again && !old.Incomplete &&
 		side.ctimeSec == st.CTime.Sec && side.ctimeNsec == uint32(st.CTime.Nsec) && side.inode == st.Ino &&
 		old.MTime.Sec == st.MTime.Sec && old.MTime.Nsec == uint32(st.MTime.Nsec) &&
 		(old.Kind != table.File || old.Size == uint64(st.Size)) &&
 		typeOf(old.Kind) == st.Type() && old.Mode == st.Mode&0o7777 && old.UID == st.UID && old.GID == st.GID &&
-		(old.Link == nil) == (st.IsFolder() || st.Nlink <= 1) && (old.Link == nil || old.Link.Count == st.Nlink)
+		(old.Link == nil) == (st.IsFolder() || st.Nlink <= 1) && (old.Link == nil || old.Link.Count == st.Nlink && old.Link.Device == slot)
 }
 
 func typeOf(k table.Kind) uint32 {

@@ -10,6 +10,7 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/platform/walk"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
 // listed returns a folder as the walk shows it, with an item of a file in it.
@@ -106,6 +107,19 @@ func TestFileCutShortWhileStreamed(t *testing.T) {
 		}
 		if err := <-failed; !errors.Is(err, fault.Changed) || !bytes.Equal(got, content[:left]) || s.end != left {
 			t.Errorf("with a hole of %d: %d bytes, not the %d that are left; %v", hole, len(got), left, err)
+		}
+	}
+}
+
+// Names of one file are told by device slot and inode. When the numbers of two
+// devices have changed places, entries of both are made anew, not some.
+func TestLinkOfAnotherSlotIsMadeAnew(t *testing.T) {
+	st := walk.Stat{Mode: walk.TypeFile | 0o644, Ino: 7, Nlink: 2}
+	old := table.Entry{Kind: table.File, Mode: 0o644, Link: &table.Link{Device: 1, Inode: 7, Count: 2}}
+	side := sideRecord{inode: 7}
+	for slot, want := range []bool{false, true, false} {
+		if got := unchanged(&old, &side, &st, uint32(slot)); got != want {
+			t.Errorf("slot %d: unchanged %v", slot, got)
 		}
 	}
 }

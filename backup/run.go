@@ -118,8 +118,10 @@ func (r *run) givePiece(b []byte) {
 }
 
 // pass goes over the files once, with or without the copy of the last table.
-func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, without bool) (_ *Summary, err error) {
+func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, without bool) (sum *Summary, err error) {
 	started := job.Now()
+	job.Progress.Files.Store(0)
+	job.Progress.Bytes.Store(0)
 	r := &run{
 		job: job, repo: rp, params: rp.Chunks, started: started,
 		work: make(chan *batch), streams: make(chan struct{}, maxStreams),
@@ -129,13 +131,13 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 	if r.copies, err = openCopies(l.Dir, rp.ID, job.Paths, rp.PageKey(), without); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.copies.Close()) }()
+	defer func() { err = sum.closed(l.Dir, err, r.copies.Close()) }()
 	r.openOld()
 	if !job.DryRun {
 		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started}); err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, r.writer.Close()) }()
+		defer func() { err = sum.closed(l.Dir, err, r.writer.Close()) }()
 	}
 	s := &saver{run: r}
 	if err := s.begin(); err != nil {
@@ -145,6 +147,23 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 		return nil, fmt.Errorf("backup: %w", err)
 	}
 	return s.finish(ctx)
+}
+
+// closed returns a run's error, after its local state was closed. Once there is
+// a point, a failure of that is a warning.
+func (s *Summary) closed(dir string, err, closing error) error {
+	if err != nil || s == nil || closing == nil {
+		return errors.Join(err, closing)
+	}
+	s.slower(dir, closing)
+	return nil
+}
+
+// slower warns of what costs the next run its speed, and not this one its
+// point.
+func (s *Summary) slower(dir string, err error) {
+	s.Statistics.Warnings++
+	s.Warned = append(s.Warned, repo.Warning{Path: dir, Reason: "the next run will take longer: " + err.Error()})
 }
 
 // openOld opens the copy of the last table. One that cannot be read is as good
@@ -183,8 +202,10 @@ func (r *run) pipeline(ctx context.Context, s *saver) error {
 	group.Go(func() error { return s.save(ctx, queue) })
 	if r.job.Scan {
 		scan, stop := context.WithCancel(ctx)
+		var done sync.WaitGroup
+		defer done.Wait()
 		defer stop()
-		go r.scan(scan)
+		done.Go(func() { r.scan(scan) })
 	}
 	return group.Wait()
 }

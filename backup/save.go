@@ -385,14 +385,12 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 	}
 	sum.Point, sum.Sequence = p.ID, p.Sequence
 	sum.BytesStored = uint64(r.writer.Stored()) // with the point itself
-	if s.changed || r.removed.Load() > 0 || r.old == nil {
-		// A failure here costs the next run its speed, not this one its point.
+	if s.changed || r.removed.Load() > 0 || !s.whole {
 		err := r.copies.commit(r.repo.ID, state{
 			point: p.ID, sequence: p.Sequence, entries: root.Count, level: root.Level, root: root.Page, devices: r.devices.numbers,
 		})
 		if err != nil {
-			sum.Statistics.Warnings++
-			sum.Warned = append(sum.Warned, repo.Warning{Path: r.copies.dir, Reason: "the next run will read everything: " + err.Error()})
+			sum.slower(r.copies.dir, err)
 		}
 	}
 	return sum, nil
