@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -116,13 +117,18 @@ func (o *mountOptions) serveRepository(ctx context.Context, app *cli.App, r *ope
 	if err != nil {
 		return err
 	}
-	opt := fs.Options{Owner: owner, Open: o.open, Location: app.Zone, Now: app.Now}
+	opt := fs.Options{Owner: owner, Open: o.open, Location: app.Zone, Now: app.Now, Log: log}
 	if o.point != "" {
 		if opt.Point, err = selectPoint(ctx, app, r, o.point); err != nil {
 			return err
 		}
 	}
-	m, err := mount.Mount(ctx, dir, fs.New(r.Repository, opt), mount.Options{AllowOther: o.allowOther, Log: log})
+	// The caches of a mount have budgets; what is garbage on the way to them
+	// shall not double them.
+	debug.SetMemoryLimit(mountMemory)
+	tree := fs.New(r.Repository, opt)
+	defer tree.Close()
+	m, err := mount.Mount(ctx, dir, tree, mount.Options{AllowOther: o.allowOther, Log: log})
 	if err != nil {
 		return err
 	}
@@ -131,6 +137,11 @@ func (o *mountOptions) serveRepository(ctx context.Context, app *cli.App, r *ope
 	}
 	return m.Serve(ctx, patience)
 }
+
+// mountMemory is where the collector begins to work harder, in bytes: below the
+// 256 MiB that a mount of any size is promised to stay in. It counts the 64 MiB
+// that are never touched (see main).
+const mountMemory = 264 << 20
 
 // parseOwner reads UID:GID; nothing given is nil.
 func parseOwner(s string) (*fs.Owner, error) {

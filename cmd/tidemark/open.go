@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"runtime/debug"
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -73,6 +74,9 @@ func unlock(ctx context.Context, app *cli.App, o *opened) error {
 		return err
 	}
 	_, err = o.Unlock(ctx, passphrase)
+	// Deriving a key from a passphrase takes 64 MiB on purpose. They are given
+	// back before the work begins.
+	debug.FreeOSMemory()
 	return err
 }
 
