@@ -243,6 +243,11 @@ func (h *handle) openByPath() (int, error) {
 		flags |= unix.O_NOFOLLOW
 	}
 	fd, err := h.t.openat(unix.AT_FDCWD, h.path, true, flags)
+	if err == unix.EACCES && h.follow {
+		// Who may pass but not list, as below a /home of mode 0711, still gets
+		// to his own folders: above a root nothing is listed.
+		fd, err = h.t.openat(unix.AT_FDCWD, h.path, true, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	}
 	if err != nil {
 		return -1, fmt.Errorf("open folder %s: %w", h.path, err)
 	}
