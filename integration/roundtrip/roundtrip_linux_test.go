@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tidemark-backup/tidemark/backup"
+	"github.com/tidemark-backup/tidemark/backup/restore"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/mem"
@@ -91,13 +93,13 @@ func open(t testT, dir string) int {
 	return fd
 }
 
-// Any tree that goes in is in the point, and an unchanged one again.
-func TestAnyTree(t *testing.T) {
-	checks := "40"
+// anyTree makes trees, each below a folder of its own, and tries them.
+func anyTree(t *testing.T, short, long int, sockets bool, try func(t testT, at string)) {
+	checks := short
 	if os.Getenv("TIDEMARK_LONG") != "" {
-		checks = "600"
+		checks = long
 	}
-	if err := flag.Set("rapid.checks", checks); err != nil {
+	if err := flag.Set("rapid.checks", fmt.Sprint(checks)); err != nil {
 		t.Fatal(err)
 	}
 	dir := place(t)
@@ -109,7 +111,7 @@ func TestAnyTree(t *testing.T) {
 			rt.Fatal(err)
 		}
 		defer os.RemoveAll(at)
-		tree := drawTree(rt)
+		tree := drawTree(rt, sockets)
 		fd := open(rt, at)
 		defer unix.Close(fd)
 		err := tree.make(fd)
@@ -117,8 +119,37 @@ func TestAnyTree(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		oneTree(rt, newRepository(t), at)
+		try(rt, at)
 	})
+}
+
+// Any tree that goes in is in the point, and an unchanged one again.
+func TestAnyTree(t *testing.T) {
+	anyTree(t, 40, 600, true, func(rt testT, at string) { oneTree(rt, newRepository(t), at) })
+}
+
+// Any tree that goes in comes out: rsync finds nothing that differs.
+func TestAnyTreeRestored(t *testing.T) {
+	anyTree(t, 25, 300, false, func(rt testT, at string) { restored(rt, newRepository(t), at) })
+}
+
+func restored(t testT, r *repo.Repository, at string) {
+	t.Helper()
+	src, out := filepath.Join(at, "src"), filepath.Join(at, "out")
+	p, _ := save(t, r, filepath.Join(at, "state"), src)
+	for range 2 { // the second time it is all there
+		report, err := restore.Run(context.Background(), r, restore.Job{Point: p, Path: src, To: out, OnConflict: restore.Overwrite})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range report.Warnings {
+			t.Errorf("restore: %+v", w)
+		}
+		cmd := exec.Command("rsync", "-nacHAXi", "--delete", "--modify-window=-1", src+"/", out+"/")
+		if differences, err := cmd.CombinedOutput(); err != nil || len(differences) > 0 {
+			t.Errorf("rsync: %v\n%s", err, differences)
+		}
+	}
 }
 
 func oneTree(t testT, r *repo.Repository, at string) {
@@ -160,4 +191,28 @@ func TestDeepTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	oneTree(t, newRepository(t), dir)
+	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	deepRestore(t, dir)
+}
+
+// deepRestore compares with a point of what was restored: rsync cannot go so deep.
+func deepRestore(t *testing.T, dir string) {
+	r := newRepository(t)
+	src, out := filepath.Join(dir, "src"), filepath.Join(dir, "out")
+	p, _ := save(t, r, filepath.Join(dir, "state"), src)
+	if _, err := restore.Run(t.Context(), r, restore.Job{Point: p, Path: src, To: out}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(src, filepath.Join(dir, "was")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(out, src); err != nil {
+		t.Fatal(err)
+	}
+	c, err := compare(t.Context(), r, p, src)
+	if err != nil || len(c.found) > 0 {
+		t.Errorf("%v %v", c, err)
+	}
 }

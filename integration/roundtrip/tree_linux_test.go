@@ -38,6 +38,8 @@ type generator struct {
 	files []*node
 	left  int // nodes
 	bytes int64
+
+	sockets bool
 }
 
 var (
@@ -52,8 +54,8 @@ var (
 	owners = rapid.SampledFrom([]int{0, 0, 1000, 65534, 1 << 31, 1<<32 - 3})
 )
 
-func drawTree(t *rapid.T) *node {
-	g := &generator{t: t, left: rapid.IntRange(0, 30).Draw(t, "nodes"), bytes: 12 << 20}
+func drawTree(t *rapid.T, sockets bool) *node {
+	g := &generator{t: t, sockets: sockets, left: rapid.IntRange(0, 30).Draw(t, "nodes"), bytes: 12 << 20}
 	root := &node{name: "src", kind: unix.S_IFDIR, mode: 0o755, mtime: unix.Timespec{Sec: 1e9, Nsec: 1}}
 	g.fill(root, 0)
 	return root
@@ -90,6 +92,10 @@ func (g *generator) node(name string) *node {
 		unix.S_IFLNK, unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK,
 	}).Draw(t, "kind")
 	switch n.kind {
+	case unix.S_IFSOCK:
+		if !g.sockets {
+			n.kind = unix.S_IFIFO
+		}
 	case unix.S_IFREG:
 		g.file(n)
 	case unix.S_IFLNK:
