@@ -23,7 +23,6 @@ import (
 
 // faults make a loopback file system a failing one, by names.
 type faults struct {
-	mu     sync.Mutex
 	open   map[string]func() syscall.Errno          // before a file is opened
 	read   map[string]func(off int64) syscall.Errno // before it is read
 	folder map[string]syscall.Errno                 // a folder that is listed

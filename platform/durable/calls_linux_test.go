@@ -73,10 +73,7 @@ func calls(log, dir string) []string {
 		args, _, _ := strings.Cut(m[2], ") = ")
 		args = temp.ReplaceAllString(args, "TEMP")
 		args = strings.ReplaceAll(args, dir, "DIR")
-		var on []string
-		for _, word := range regexp.MustCompile(`DIR[\w/]*`).FindAllString(args, -1) {
-			on = append(on, word)
-		}
+		on := regexp.MustCompile(`DIR[\w/]*`).FindAllString(args, -1)
 		all = append(all, m[1]+" "+strings.Join(on, " "))
 	}
 	return all

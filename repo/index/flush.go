@@ -210,8 +210,7 @@ func (ix *Index) commit(segments []*segment) error {
 	if err != nil {
 		// Of use only if the process ends now: a frame that did get there
 		// names a segment that is about to be deleted.
-		ix.log.Truncate(ix.logEnd)
-		return err
+		return errors.Join(err, ix.log.Truncate(ix.logEnd))
 	}
 	ix.logEnd, ix.logFrames = end, frames
 	ix.committed, ix.dropped = ix.packs.next, nil

@@ -54,7 +54,7 @@ func Open(dir string, o Options) (*Index, error) {
 			ix.log.Close()
 		}
 		if ix.lock != nil {
-			ix.lock.Unlock()
+			err = errors.Join(err, ix.lock.Unlock())
 		}
 		return nil, fmt.Errorf("open index %s: %w", dir, err)
 	}

@@ -61,7 +61,8 @@ func (w *pageWriter) packIndex(id pack.ID) int {
 	if w.last < len(w.packs) && w.packs[w.last] == id {
 		return w.last
 	}
-	i, known := -1, false
+	var i int
+	var known bool
 	if len(w.packs) < manyPacks {
 		i = slices.Index(w.packs, id)
 		known = i >= 0
