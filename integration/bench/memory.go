@@ -52,6 +52,7 @@ type memoryNode struct {
 var (
 	_ fs.NodeGetattrer  = (*memoryNode)(nil)
 	_ fs.NodeOpener     = (*memoryNode)(nil)
+	_ fs.NodeFlusher    = (*memoryNode)(nil)
 	_ fs.NodeReader     = (*memoryNode)(nil)
 	_ fs.NodeReadlinker = (*memoryNode)(nil)
 )
@@ -62,10 +63,14 @@ func (n *memoryNode) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrO
 	return 0
 }
 
-// Open implements fs.NodeOpener.
+// Open implements fs.NodeOpener. After this answer the kernel asks no more and
+// keeps what it has read.
 func (n *memoryNode) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	return nil, fuse.FOPEN_KEEP_CACHE, 0
+	return nil, 0, syscall.ENOSYS
 }
+
+// Flush implements fs.NodeFlusher; it is asked once, too.
+func (n *memoryNode) Flush(context.Context, fs.FileHandle) syscall.Errno { return syscall.ENOSYS }
 
 // Read implements fs.NodeReader.
 func (n *memoryNode) Read(_ context.Context, _ fs.FileHandle, dst []byte, at int64) (fuse.ReadResult, syscall.Errno) {
