@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -49,8 +50,14 @@ func (g generator) changeFiles(dir string, src *rand.ChaCha8) (string, error) {
 	return fmt.Sprintf("%d files of %.1f MB", files, float64(size)/1e6), err
 }
 
-// overwrite puts n random bytes at each of so many places of a file.
-func (g generator) overwrite(path string, src *rand.ChaCha8, places int, n int64) error {
+// source gives random bytes and numbers.
+type source interface {
+	io.Reader
+	rand.Source
+}
+
+// overwrite puts n bytes of src at each of so many places of a file.
+func (g generator) overwrite(path string, src source, places int, n int64) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -63,7 +70,9 @@ func (g generator) overwrite(path string, src *rand.ChaCha8, places int, n int64
 	r := rand.New(src)
 	b := make([]byte, n)
 	for range places {
-		src.Read(b)
+		if _, err := io.ReadFull(src, b); err != nil {
+			return err
+		}
 		if _, err := f.WriteAt(b, r.Int64N(max(1, info.Size()-n))); err != nil {
 			return err
 		}
@@ -95,7 +104,7 @@ func (g generator) changeLarge(dir string, src *rand.ChaCha8) error {
 	for range places {
 		before := r.Int64N(step)
 		_, err1 := io.CopyN(out, in, before)
-		_, err2 := io.CopyN(out, src, each)
+		_, err2 := io.CopyN(out, hexText{src}, each)
 		_, err3 := io.CopyN(out, in, step-before)
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
@@ -105,8 +114,21 @@ func (g generator) changeLarge(dir string, src *rand.ChaCha8) error {
 	if err := errors.Join(err, out.Close(), os.Rename(path+".new", path)); err != nil {
 		return err
 	}
-	return g.overwrite(filepath.Join(dir, "large1.tar"), src, places, each)
+	return g.overwrite(filepath.Join(dir, "large1.tar"), hexText{src}, places, each)
 }
+
+// hexText is random hexadecimal digits: what is put into compressible files is
+// compressible, too, to about a half.
+type hexText struct{ src *rand.ChaCha8 }
+
+func (h hexText) Read(b []byte) (int, error) {
+	half := make([]byte, (len(b)+1)/2)
+	h.src.Read(half)
+	return copy(b, hex.EncodeToString(half)), nil
+}
+
+// Uint64 makes it a source of numbers.
+func (h hexText) Uint64() uint64 { return h.src.Uint64() }
 
 // changeBlocks rewrites 1 % of those 4 KiB blocks that are no holes with
 // random bytes, scattered.
