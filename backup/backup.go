@@ -81,6 +81,9 @@ func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summa
 	if err := job.validate(); err != nil {
 		return nil, err
 	}
+	if r.Chunks.Max > pieceSize {
+		return nil, fmt.Errorf("backup: chunks of up to %d bytes, as this repository wants them: %w", r.Chunks.Max, fault.Unsupported)
+	}
 	if job.Progress == nil {
 		job.Progress = &Progress{}
 	}

@@ -111,10 +111,11 @@ func openCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.K
 	if !without {
 		c.old = c.load(id)
 	}
+	begin := c.begin
 	if c.lock == nil {
-		return c, nil
+		begin = c.beginAlone
 	}
-	if err := c.begin(); err != nil {
+	if err := begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the copy of the last table: %w", err), c.Close())
 	}
 	return c, nil
@@ -192,6 +193,19 @@ func (c *copies) begin() error {
 	return nil
 }
 
+// beginAlone prepares for a new table that will not become the copy, as another
+// run holds the lock. Its pages go to a file that nobody else finds: the live
+// set is made from them.
+func (c *copies) beginAlone() error {
+	f, err := os.CreateTemp(c.dir, "pages-*")
+	if err != nil {
+		return err
+	}
+	c.pages = f
+	_ = os.Remove(f.Name()) // where open files stay, the next run with the lock removes it
+	return nil
+}
+
 // Page implements table.Pages for the new table: what was put, then what the
 // old copy has.
 func (c *copies) Page(ctx context.Context, ref *table.Ref) ([]byte, error) {
@@ -229,15 +243,14 @@ func readPage(f *os.File, p place, id chunk.ID, ids *chunk.Hashers) ([]byte, err
 	return b, nil
 }
 
-// put takes a page of the new table. A run that holds no lock keeps its pages
-// in memory: its live set is made from them.
+// put takes a page of the new table.
 func (c *copies) put(id chunk.ID, page []byte) error {
 	if _, ok := c.known[id]; ok {
 		return nil
 	}
 	c.known[id] = place{offset: c.addedAt + uint64(len(c.added)), length: uint32(len(page))}
 	c.added = append(c.added, page...)
-	if len(c.added) > 1<<20 && c.pages != nil {
+	if len(c.added) > 1<<20 {
 		return c.spill()
 	}
 	return nil

@@ -16,7 +16,8 @@ import (
 )
 
 // pieceSize is how much of a large file is handed over at a time. It is more
-// than two of the longest chunks, and a multiple of every block.
+// than two of the longest chunks of new repositories, and a multiple of every
+// block. With chunks longer than this none would ever be certain.
 const pieceSize = 1280 << 10
 
 // streamer reads one large file piece by piece.
