@@ -195,7 +195,7 @@ func (r *bodyReader) count() uint64 {
 func (r *bodyReader) string() string { return string(r.take(r.uvarint())) }
 
 func (r *bodyReader) strings() (list []string) {
-	for range r.count() {
+	for n := r.count(); n > 0 && r.err == nil; n-- {
 		list = append(list, r.string())
 	}
 	return list
@@ -204,7 +204,7 @@ func (r *bodyReader) strings() (list []string) {
 func (r *bodyReader) names() map[uint32]string {
 	names := make(map[uint32]string)
 	next := uint64(0)
-	for range r.count() {
+	for n := r.count(); n > 0 && r.err == nil; n-- {
 		id := r.uvarint()
 		if id < next || id >= 1<<32 {
 			r.fail("names out of order")
@@ -256,13 +256,17 @@ func (r *bodyReader) section(tag byte, b *body) {
 	case tagGroups:
 		b.Groups = r.names()
 	case tagDevices:
-		for range r.count() {
+		for n := r.count(); n > 0 && r.err == nil; n-- {
 			if d := r.take(8); d != nil {
 				b.Devices = append(b.Devices, binary.LittleEndian.Uint64(d))
 			}
 		}
 	case tagWarnings:
-		for range r.count() {
+		n := r.count()
+		if n > MaxWarnings {
+			r.fail("too many warnings")
+		}
+		for ; n > 0 && r.err == nil; n-- {
 			b.Warnings = append(b.Warnings, Warning{Path: r.string(), Reason: r.string()})
 		}
 	default:
