@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -422,7 +423,7 @@ func parseState(b []byte, id seal.RepositoryID) (*oldTable, error) {
 	u32 := func(at int) int { return int(binary.LittleEndian.Uint32(b[at:])) }
 	s := state{point: point.ID(b[24:56]), sequence: u64(56), pagesN: u64(64), pagesLen: u64(72), sideN: u64(80), entries: u64(88), level: u32(96)}
 	root, devices, pages := u32(100), u32(104), u32(108)
-	if stateFixed+root+8*devices+28*pages != n {
+	if stateFixed+root+8*devices+28*pages != n || s.entries > math.MaxInt64/sideSize || s.pagesLen > math.MaxInt64 {
 		return nil, bad
 	}
 	at := stateFixed
@@ -433,7 +434,7 @@ func parseState(b []byte, id seal.RepositoryID) (*oldTable, error) {
 	old := &oldTable{state: s, known: make(map[chunk.ID]place, pages)}
 	for ; at < n; at += 28 {
 		p := place{offset: u64(at + 16), length: uint32(u32(at + 24))}
-		if p.length > table.MaxPage || p.offset+uint64(p.length) > s.pagesLen {
+		if p.length > table.MaxPage || p.offset > s.pagesLen || uint64(p.length) > s.pagesLen-p.offset {
 			return nil, bad
 		}
 		old.known[chunk.ID(b[at:at+16])] = p
