@@ -210,7 +210,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	for i := range kills {
 		p.change(i, random)
 		cmd, _, errs := start(t, p.orders)
-		time.Sleep(time.Duration(random.Float64() * 1.1 * float64(took)))
+		time.Sleep(time.Duration(random.Float64() * 1.5 * float64(took)))
 		if err := cmd.Process.Kill(); err != nil {
 			t.Log(err)
 		}
