@@ -31,6 +31,9 @@ type CheckOptions struct {
 	// Progress, if set, is told of packs read, of how many. It is called by
 	// several goroutines.
 	Progress func(done, total int)
+	// Local, if set, is where this machine remembers what is damaged, so that
+	// its next run stores it again.
+	Local *Local
 }
 
 // CheckReport tells what a check saw.
@@ -61,6 +64,7 @@ type checker struct {
 	bad    map[pack.ID]*badPack
 	heads  map[pack.ID]*checkedPack // nil: cannot be opened
 	pages  map[chunk.ID]*pageNeeds
+	read   map[pack.ID]bool // every frame was
 }
 
 // badPack is what is wrong with a pack.
@@ -87,7 +91,8 @@ type checkedChunk struct {
 // Check verifies a repository as one who can read it: every key object, point,
 // page and live set, that all content is there, and as much of the data as the
 // options say. What is damaged is in the report, with the files it hurts; an
-// error means that the check itself could not go on.
+// error means that the check itself could not go on, or, beside a report, that
+// Local could not be written.
 func Check(ctx context.Context, r *Repository, o CheckOptions) (*CheckReport, error) {
 	if !r.CanRead() {
 		_, err := r.privateOf(0)
@@ -95,7 +100,7 @@ func Check(ctx context.Context, r *Repository, o CheckOptions) (*CheckReport, er
 	}
 	c := &checker{
 		r: r, o: o, report: &CheckReport{}, bad: make(map[pack.ID]*badPack),
-		heads: make(map[pack.ID]*checkedPack), pages: make(map[chunk.ID]*pageNeeds),
+		heads: make(map[pack.ID]*checkedPack), pages: make(map[chunk.ID]*pageNeeds), read: make(map[pack.ID]bool),
 	}
 	var err error
 	if c.objects, err = r.packObjects(ctx); err != nil {
@@ -109,6 +114,11 @@ func Check(ctx context.Context, r *Repository, o CheckOptions) (*CheckReport, er
 		}
 	}
 	c.finish()
+	if o.Local != nil {
+		if err := c.remember(); err != nil {
+			return c.report, fmt.Errorf("check: %w", err)
+		}
+	}
 	return c.report, nil
 }
 
@@ -253,6 +263,7 @@ func (c *checker) readData(ctx context.Context) error {
 			}
 			c.mu.Lock()
 			done++
+			c.read[id] = true
 			c.report.PacksRead++
 			c.report.Bytes += c.objects[id]
 			n := done
@@ -288,7 +299,7 @@ func (c *checker) readPack(ctx context.Context, p *checkedPack) error {
 			c.breakPack(p.id, fmt.Errorf("frame %d does not match its SHA-256: %w", i, fault.Corrupt), i)
 			continue
 		}
-		b, err := c.r.unsealFrame(p.opened, i, sealed)
+		b, err := c.r.unsealFrame(nil, p.opened, i, sealed)
 		if err != nil {
 			c.breakPack(p.id, err, i)
 			continue

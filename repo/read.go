@@ -142,7 +142,7 @@ func (r *Repository) frame(ctx context.Context, o *opened, i int) ([]byte, error
 	}
 	if f.err != nil && ctx.Err() == nil {
 		// Who decoded it may have been cancelled; that is not our error.
-		return r.openFrame(ctx, o, i)
+		return r.openFrame(ctx, o, i, nil)
 	}
 	return f.bytes, f.err
 }
@@ -165,7 +165,7 @@ func (rd *reader) claim(key frameKey) (f *frame, mine bool) {
 
 // decode fills a claimed frame. Failures are not kept.
 func (r *Repository) decode(ctx context.Context, o *opened, i int, f *frame) {
-	f.bytes, f.err = r.openFrame(ctx, o, i)
+	f.bytes, f.err = r.openFrame(ctx, o, i, nil)
 	rd := &r.reader
 	rd.mu.Lock()
 	if f.err != nil {
@@ -183,8 +183,8 @@ func (r *Repository) decode(ctx context.Context, o *opened, i int, f *frame) {
 	close(f.ready)
 }
 
-// openFrame reads, opens and decompresses one frame.
-func (r *Repository) openFrame(ctx context.Context, o *opened, i int) ([]byte, error) {
+// openFrame reads, opens and decompresses one frame, and appends it to dst.
+func (r *Repository) openFrame(ctx context.Context, o *opened, i int, dst []byte) ([]byte, error) {
 	r.reader.workers <- struct{}{}
 	defer func() { <-r.reader.workers }()
 	offset, length := o.frame(i)
@@ -201,11 +201,12 @@ func (r *Repository) openFrame(ctx context.Context, o *opened, i int) ([]byte, e
 	if n < len(sealed) {
 		return nil, fmt.Errorf("pack %s ends within frame %d: %w", o.id, i, fault.Corrupt)
 	}
-	return r.unsealFrame(o, i, sealed)
+	return r.unsealFrame(dst, o, i, sealed)
 }
 
-// unsealFrame opens a stored frame in place and decompresses it.
-func (r *Repository) unsealFrame(o *opened, i int, sealed []byte) ([]byte, error) {
+// unsealFrame opens a stored frame in place, decompresses it and appends it to
+// dst.
+func (r *Repository) unsealFrame(dst []byte, o *opened, i int, sealed []byte) ([]byte, error) {
 	kind := seal.DataFrame
 	if o.Kind == pack.Pages {
 		kind = seal.PageFrame
@@ -218,7 +219,7 @@ func (r *Repository) unsealFrame(o *opened, i int, sealed []byte) ([]byte, error
 	if err != nil {
 		return nil, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
 	}
-	raw, err := r.reader.decoder.Decode(nil, plain, int(end-start), false)
+	raw, err := r.reader.decoder.Decode(dst, plain, int(end-start), false)
 	if err != nil {
 		return nil, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
 	}
