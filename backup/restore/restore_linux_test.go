@@ -157,7 +157,7 @@ func TestResume(t *testing.T) {
 		t.Errorf("%+v, then %+v", first, second)
 	}
 	must(t, os.Remove(filepath.Join(to, "many/3/.tidemark-0011223344556677"))) // of a name that is not in the point
-	for _, dir := range []string{"many/3", "."} { // a target that was there keeps its own metadata
+	for _, dir := range []string{"many/3", "."} {                              // a target that was there keeps its own metadata
 		must(t, os.Chtimes(filepath.Join(to, dir), time.Now(), modTime(t, filepath.Join(s.src, dir))))
 	}
 	equal(t, s.src, to)
