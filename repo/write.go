@@ -107,6 +107,9 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 	if w.absent, err = keep.ReadRounds(ctx, r.store, r.ID); err != nil {
 		return nil, err
 	}
+	if d := l.damaged(r.ID); d != nil {
+		w.absent.Add(d)
+	}
 	if w.index, err = r.syncIndex(ctx, l, w.absent); err != nil {
 		return nil, err
 	}

@@ -28,7 +28,9 @@ compared with its hashes; with --read-data=10% a tenth of it, another one each
 time.
 
 Damaged objects are named with the files they hurt; the exit code then is 6.
-Checking changes nothing and can run beside backups.`,
+The next backup of this machine does not rely on them: what they held is read
+and stored again where the files still have it. Checking changes nothing in the
+repository and can run beside backups.`,
 		Example: `  tidemark check
   tidemark check --read-data
   tidemark check --read-data=5%`,
@@ -50,8 +52,8 @@ func (o *checkOptions) run(ctx context.Context, app *cli.App) error {
 		return err
 	}
 	report, err := runCheck(ctx, app, r, share)
-	if err == nil {
-		err = printCheck(app, report)
+	if report != nil {
+		err = errors.Join(printCheck(app, report), err)
 	}
 	return errors.Join(err, r.close())
 }
@@ -71,7 +73,7 @@ func runCheck(ctx context.Context, app *cli.App, r *opened, share float64) (*rep
 		return cli.Progress{Files: uint64(done.Load()), TotalFiles: uint64(total.Load()), Noun: "pack"}
 	})
 	defer stop()
-	return repo.Check(ctx, r.Repository, repo.CheckOptions{ReadData: share, Progress: func(d, t int) {
+	return repo.Check(ctx, r.Repository, repo.CheckOptions{ReadData: share, Local: &r.local, Progress: func(d, t int) {
 		done.Store(int64(d))
 		total.Store(int64(t))
 	}})
@@ -87,7 +89,7 @@ func printCheck(app *cli.App, c *repo.CheckReport) error {
 	}
 	if len(c.Faults) > 0 {
 		return cli.Hint(fmt.Errorf("check: %s damaged: %w", cli.Counted(uint64(len(c.Faults)), "object is", "objects are"), fault.Corrupt),
-			"all that is not named can be restored; keep the repository as it is and restore the files named from an older point")
+			"all that is not named can be restored; keep the repository as it is and back up again now, which stores what the files still have")
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func ParseRound(b []byte) (*Round, error) {
 }
 
 // Absent is what a writer must not rely on: the frames and live pages that
-// collectors have condemned or dropped. The zero Absent is empty.
+// collectors have condemned or dropped. ReadRounds makes it.
 type Absent struct {
 	frames map[pack.ID][]uint8
 	pages  map[live.Hash]bool
@@ -195,6 +195,12 @@ func (a *Absent) read(ctx context.Context, s store.Store, repository [16]byte, n
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
+	a.Add(r)
+	return nil
+}
+
+// Add makes what a round names absent.
+func (a *Absent) Add(r *Round) {
 	for i := range r.Frames {
 		f := &r.Frames[i]
 		masks := f.Masks()
@@ -210,7 +216,6 @@ func (a *Absent) read(ctx context.Context, s store.Store, repository [16]byte, n
 	for _, p := range r.Pages {
 		a.pages[p] = true
 	}
-	return nil
 }
 
 // Needs says whether raw bytes of a pack need an absent frame.

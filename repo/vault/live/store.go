@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -139,7 +140,11 @@ func (w *writer) end(ctx context.Context, p *pageMaker, refs *[]ref) error {
 			continue
 		}
 		if w.options.Known == nil || !w.options.Known(h) {
-			if err := w.store.Put(ctx, Name(h), b); err != nil {
+			err := w.store.Put(ctx, Name(h), b)
+			if errors.Is(err, fault.Exist) {
+				continue // other bytes have the name of these: they are damaged
+			}
+			if err != nil {
 				return fmt.Errorf("put live page %s: %w", h, err)
 			}
 			w.done.Put++
