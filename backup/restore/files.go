@@ -235,25 +235,19 @@ type contentWriter struct {
 
 // extent writes one run of data, verified, piece by piece.
 func (w *contentWriter) extent(ctx context.Context, at int64, id pack.ID, offset, length uint32) error {
-	spans, err := w.r.verify.Spans(ctx, id, offset, length)
-	if err != nil {
-		return err
-	}
 	buf := w.r.takeBuffer()
 	defer func() { w.r.giveBuffer(buf) }()
-	end := offset + length
-	for len(spans) > 0 {
-		n, size := 1, int(spans[0].Length)
-		for n < len(spans) && size+int(spans[n].Length) <= pieceBytes {
-			size += int(spans[n].Length)
-			n++
+	for length > 0 {
+		size, err := w.r.verify.Whole(ctx, id, offset, min(length, pieceBytes))
+		if err != nil {
+			return err
 		}
-		if cap(buf) < size {
+		if size = min(size, length); cap(buf) < int(size) {
 			buf = make([]byte, size)
 		}
 		// What is read next is opened while this is written.
-		w.r.repo.Prefetch(ctx, id, spans[0].Offset, int(min(end-spans[0].Offset, aheadBytes)))
-		if err := w.r.verify.Read(ctx, id, spans[:n], buf[:size]); err != nil {
+		w.r.repo.Prefetch(ctx, id, offset, int(min(length, aheadBytes)))
+		if err := w.r.verify.Read(ctx, id, offset, buf[:size]); err != nil {
 			return err
 		}
 		if err := w.write(buf[:size], at); err != nil {
@@ -261,7 +255,7 @@ func (w *contentWriter) extent(ctx context.Context, at int64, id pack.ID, offset
 		}
 		w.r.job.Progress.Bytes.Add(int64(size))
 		at += int64(size)
-		spans = spans[n:]
+		offset, length = offset+size, length-size
 	}
 	return nil
 }
