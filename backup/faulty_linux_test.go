@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +29,8 @@ type faults struct {
 	folder map[string]syscall.Errno                 // a folder that is listed
 	link   map[string]syscall.Errno                 // a link that is read
 	xattrs map[string]syscall.Errno
+
+	healed atomic.Bool // nothing fails any more
 }
 
 type faultyNode struct {
@@ -67,7 +70,7 @@ func (f *faultyFile) Read(ctx context.Context, dst []byte, off int64) (fuse.Read
 }
 
 func (n *faultyNode) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	if no := n.faults.folder[n.name()]; no != 0 {
+	if no := n.faults.folder[n.name()]; no != 0 && !n.faults.healed.Load() {
 		return nil, 0, no
 	}
 	return n.LoopbackNode.OpendirHandle(ctx, flags)
@@ -81,7 +84,7 @@ func (n *faultyNode) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
 }
 
 func (n *faultyNode) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) {
-	if no := n.faults.xattrs[n.name()]; no != 0 {
+	if no := n.faults.xattrs[n.name()]; no != 0 && !n.faults.healed.Load() {
 		return 0, no
 	}
 	return n.LoopbackNode.Listxattr(ctx, dest)
@@ -276,18 +279,17 @@ func TestFaultsThatPass(t *testing.T) {
 	m.write("large", noise(2, 4<<20))
 	m.write("folder/child", noise(3, 900))
 	m.write("attributes", noise(4, 900))
-	down := true
-	fail := func(int64) syscall.Errno {
-		if down {
-			return unix.EIO
-		}
-		return 0
-	}
 	f := &faults{
-		read:   map[string]func(int64) syscall.Errno{"small": fail, "large": fail},
 		folder: map[string]syscall.Errno{"folder": unix.EIO},
 		xattrs: map[string]syscall.Errno{"attributes": unix.EIO},
 	}
+	fail := func(int64) syscall.Errno {
+		if f.healed.Load() {
+			return 0
+		}
+		return unix.EIO
+	}
+	f.read = map[string]func(int64) syscall.Errno{"small": fail, "large": fail}
 	m.faulty(f)
 	for range 2 { // the second run sees the first one's copy
 		s, err := m.try()
@@ -295,9 +297,7 @@ func TestFaultsThatPass(t *testing.T) {
 			t.Fatalf("%+v %v", s, err)
 		}
 	}
-	down = false
-	clear(f.folder)
-	clear(f.xattrs)
+	f.healed.Store(true)
 	m.backup()
 	m.whole()
 }
