@@ -81,7 +81,13 @@ func TestDamagedLocalState(t *testing.T) {
 					other := &machine{t: t, store: m.store.Clone(), state: t.TempDir(), src: m.src, above: m.above}
 					copyTree(t, state, other.state)
 					rewrite(t, filepath.Join(other.state, rel), func(b []byte) []byte { return d.edit(b, random) })
-					other.nothingNew("after the damage")
+					if part == "index" {
+						// A block may turn out to be damaged when it is asked for,
+						// too late to be filled again: what it had is stored anew.
+						other.backup()
+					} else {
+						other.nothingNew("after the damage")
+					}
 					other.whole()
 					other.nothingNew("and then")
 				})

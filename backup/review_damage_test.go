@@ -48,7 +48,12 @@ func TestDamageIsStoredAgain(t *testing.T) {
 						m.tamper(p.ID.Name(), edit)
 					}
 				}
-				m.nothingNew("before anybody knows") // and the point is damaged, too
+				if strings.HasPrefix(name, "last") || name == "head" {
+					m.nothingNew("before anybody knows") // and the point is damaged, too
+				} else {
+					m.storedAgain() // the listing tells
+					return
+				}
 				if len(m.check(1).Faults) == 0 {
 					t.Fatal("the check saw nothing")
 				}

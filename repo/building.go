@@ -328,12 +328,11 @@ func (w *Writer) put(b *building) error {
 	if b.kind == pack.Pages {
 		w.rememberPages(b, uint32(len(head)))
 	}
-	return w.enter(b, g)
+	return w.enter(b, index.Pack{ID: b.id, Geometry: g, Size: uint32(len(object))})
 }
 
 // enter makes a durable pack known, and gives back its memory.
-func (w *Writer) enter(b *building, g pack.Geometry) error {
-	p := index.Pack{ID: b.id, Geometry: g}
+func (w *Writer) enter(b *building, p index.Pack) error {
 	if _, err := w.index.Add(p, b.chunks); err != nil {
 		return fmt.Errorf("add pack to index: %w", err)
 	}

@@ -18,8 +18,8 @@ import (
 )
 
 // syncIndex opens the local index and makes it agree with the packs in the
-// store: packs that are gone are dropped, packs that it does not know are read
-// (head and chunk list only). That is how a run finds what an earlier one, or
+// store: packs that are gone or of another size are dropped, packs that it does
+// not know are read (head and chunk list only). That is how a run finds what an earlier one, or
 // another machine's, left; a lost index comes back the same way.
 func (r *Repository) syncIndex(ctx context.Context, l Local, absent *keep.Absent) (*index.Index, error) {
 	ix, err := index.Open(filepath.Join(l.Dir, "index"), index.Options{Repository: r.ID})
@@ -37,10 +37,15 @@ func (r *Repository) fillIndex(ctx context.Context, ix *index.Index, absent *kee
 	if err != nil {
 		return err
 	}
-	ix.Drop(func(id pack.ID) bool {
-		_, there := objects[id]
-		return !there
-	})
+	gone := make(map[pack.ID]bool)
+	for _, p := range ix.Packs() {
+		// One of another size was cut short, or swapped. As it is not known any
+		// more its head is read, which says so, too.
+		if size, there := objects[p.ID]; !there || size != int64(p.Size) {
+			gone[p.ID] = true
+		}
+	}
+	ix.Drop(func(id pack.ID) bool { return gone[id] })
 	var unknown []pack.ID
 	for id := range objects {
 		if _, known := ix.PackNumber(id); !known {
@@ -112,7 +117,7 @@ func (r *Repository) readChunks(ctx context.Context, id pack.ID, size int64) (in
 		return index.Pack{}, nil, err
 	}
 	chunks, err := r.chunkList(h, g)
-	return index.Pack{ID: id, Geometry: g}, chunks, err
+	return index.Pack{ID: id, Geometry: g, Size: uint32(size)}, chunks, err
 }
 
 // chunkList opens the chunk list of a head.

@@ -45,7 +45,7 @@
 // The log is a header and frames:
 //
 //	offset  size
-//	0       8     magic "tidmIDX" 01
+//	0       8     magic "tidmIDX" 02
 //	8       16    repository
 //	24      4     CRC of bytes 0 to 23
 //	28            frames
@@ -59,8 +59,8 @@
 //	20      4     P, new packs
 //	24      4     D, dropped packs
 //	28      4     S, segments
-//	32      40·P  new packs: u32 number, 16 bytes ID, u32 first, u32 step,
-//	              u32 total, u32 chunks, u8 kind, 3 zeros
+//	32      44·P  new packs: u32 number, 16 bytes ID, u32 first, u32 step,
+//	              u32 total, u32 chunks, u8 kind, 3 zeros, u32 size
 //	…       4·D   u32 number
 //	…       8·S   u64 number: all valid segments, oldest first; meaningful in
 //	              frames with 0 at offset 8 only

@@ -130,7 +130,7 @@ func TestAddRefusesNonsense(t *testing.T) {
 		"many":      {good.Geometry, make([]Chunk, maxChunks+1)},
 		"last only": {good.Geometry, []Chunk{{testID(1), 0, 5}, {testID(2), 0, 0}}},
 	} {
-		if _, err := ix.Add(Pack{good.ID, c.geometry}, c.chunks); err == nil {
+		if _, err := ix.Add(Pack{ID: good.ID, Geometry: c.geometry}, c.chunks); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	logMagic      = "tidmIDX\x01"
+	logMagic      = "tidmIDX\x02"
 	logHeaderSize = 28
 	frameHead     = 16
 	payloadHead   = 16
-	packSize      = 40
+	packSize      = 44
 	maxPayload    = 16 << 20
 	perFrame      = 1 << 16 // packs, drops or segments that a frame is given
 )
@@ -54,6 +54,7 @@ func encodeFrame(sequence uint32, more bool, c change) []byte {
 		b = append(put(b, p.number), p.id[:]...)
 		b = put(put(put(put(b, p.first), p.step), p.total), p.chunks)
 		b = append(b, byte(p.kind), 0, 0, 0)
+		b = binary.LittleEndian.AppendUint32(b, p.size)
 	}
 	for _, n := range c.drops {
 		b = put(b, n)
@@ -86,7 +87,7 @@ func decodePayload(b []byte) (change, error) {
 		e := entry{
 			id:    pack.ID(b[4:20]),
 			first: get(b[20:]), step: get(b[24:]), total: get(b[28:]), chunks: get(b[32:]),
-			kind: pack.Kind(b[36]), known: true,
+			size: get(b[40:]), kind: pack.Kind(b[36]), known: true,
 		}
 		c.packs[i], b = numbered{get(b), e}, b[packSize:]
 	}

@@ -37,7 +37,7 @@ func testPack(n int) Pack {
 	var id pack.ID
 	binary.BigEndian.PutUint64(id[:], uint64(n))
 	binary.BigEndian.PutUint64(id[8:], uint64(n)*0x9e3779b97f4a7c15)
-	return Pack{id, pack.Geometry{First: 5000, Step: 1 << 17, Total: 16 << 20, Kind: pack.Kind(n % pack.NumKinds)}}
+	return Pack{id, pack.Geometry{First: 5000, Step: 1 << 17, Total: 16 << 20, Kind: pack.Kind(n % pack.NumKinds)}, uint32(n)}
 }
 
 // testID returns chunk ID number n: most uniform, some crowded together so

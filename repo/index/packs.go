@@ -13,23 +13,25 @@ import (
 type Pack struct {
 	ID pack.ID
 	pack.Geometry
+	Size uint32 // of the object in bytes; for the caller to compare
 }
 
 // entry is a Pack in the table; chunks counts its records, valid ones are
-// known. 36 bytes and no pointer.
+// known. 40 bytes and no pointer.
 type entry struct {
 	id                         pack.ID
 	first, step, total, chunks uint32
+	size                       uint32
 	kind                       pack.Kind
 	known                      bool
 }
 
 func (e *entry) pack() Pack {
-	return Pack{e.id, pack.Geometry{First: e.first, Step: e.step, Total: e.total, Kind: e.kind}}
+	return Pack{e.id, pack.Geometry{First: e.first, Step: e.step, Total: e.total, Kind: e.kind}, e.size}
 }
 
 func newEntry(p Pack, chunks int) entry {
-	return entry{p.ID, p.First, p.Step, p.Total, uint32(chunks), p.Kind, true}
+	return entry{p.ID, p.First, p.Step, p.Total, uint32(chunks), p.Size, p.Kind, true}
 }
 
 const tableBlock = 4096 // entries
