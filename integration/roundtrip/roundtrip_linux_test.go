@@ -95,6 +95,10 @@ func open(t testT, dir string) int {
 
 // anyTree makes trees, each below a folder of its own, and tries them.
 func anyTree(t *testing.T, short, long int, sockets bool, try func(t testT, at string)) {
+	anyTreeDrawn(t, short, long, sockets, func(rt *rapid.T, at string) { try(rt, at) })
+}
+
+func anyTreeDrawn(t *testing.T, short, long int, sockets bool, try func(t *rapid.T, at string)) {
 	checks := short
 	if os.Getenv("TIDEMARK_LONG") != "" {
 		checks = long
