@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,7 +35,7 @@ func newReader(t *testing.T) *reader {
 	t.Helper()
 	p := newPlace(t)
 	key := p.repo.ChunkKey()
-	r := &run{job: &Job{}, params: p.repo.Chunks, cutter: p.repo.Cutter()}
+	r := &run{job: &Job{}, repo: p.repo, params: p.repo.Chunks, cutter: p.repo.Cutter()}
 	return &reader{run: r, hasher: chunk.NewHasher(&key)}
 }
 
@@ -120,6 +121,70 @@ func TestLinkOfAnotherSlotIsMadeAnew(t *testing.T) {
 	for slot, want := range []bool{false, true, false} {
 		if got := unchanged(&old, &side, &st, uint32(slot)); got != want {
 			t.Errorf("slot %d: unchanged %v", slot, got)
+		}
+	}
+}
+
+// Data and holes come back where they were, whatever lies where: in blocks or
+// cut by content, up to the last byte, and beyond a file's last data.
+func TestSparseFilesComeBack(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 5))
+	r := newReader(t)
+	ids := chunk.NewHashers(r.run.repo.ChunkKey())
+	for range 150 {
+		path := filepath.Join(t.TempDir(), "file")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := random.Int64N(9 << 20)
+		for range random.IntN(12) {
+			at := random.Int64N(size + 1)
+			if random.IntN(2) == 0 {
+				at = at / 4096 * 4096
+			}
+			n := min(int64(random.IntN(1<<random.IntN(21)+1)), size-at)
+			if _, err := f.WriteAt(bytes.Repeat([]byte{byte(random.IntN(255)) + 1}, int(n)), at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		st, err := walk.StatOf(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := make(chan piece, 1)
+		s := &streamer{r: r, ctx: t.Context(), out: out, f: f, block: []int{0, 16 << 10, 32 << 10, 64 << 10}[random.IntN(4)]}
+		go func() {
+			defer close(out)
+			if err := s.content(&st); err != nil {
+				t.Error(err)
+			}
+		}()
+		var got []byte
+		for p := range out {
+			for _, c := range p.parts {
+				if s.block > 0 && (len(got)%s.block != 0 || len(c.data) > s.block) {
+					t.Fatalf("%d bytes at %d in blocks of %d", len(c.data), len(got), s.block)
+				}
+				if c.data != nil && ids.Sum(c.data) != c.id {
+					t.Fatal("a chunk of another ID")
+				}
+				got = append(append(got, c.data...), make([]byte, c.hole)...)
+			}
+			r.run.givePiece(p.buf)
+		}
+		if !bytes.Equal(got, want) || s.end != size {
+			t.Fatalf("%d bytes in blocks of %d came back as %d others", size, s.block, len(got))
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -16,9 +16,6 @@ const (
 	aeadAES256 = 0x0002
 )
 
-// MaxSessionKey bounds a sealed session key in bytes.
-const MaxSessionKey = 2048
-
 // Suite names the three parts of HPKE by their numbers in RFC 9180.
 type Suite struct {
 	KEM, KDF, AEAD uint16
