@@ -58,6 +58,7 @@ type copies struct {
 	sideOut *os.File
 	sideN   uint64
 	used    map[chunk.ID]bool // pages of the new table
+	broken  error             // why it cannot become the copy; the run goes on
 }
 
 // place is where a page is in the file of pages.
@@ -251,11 +252,25 @@ func (c *copies) put(id chunk.ID, page []byte) error {
 	}
 	c.known[id] = place{offset: c.addedAt + uint64(len(c.added)), length: uint32(len(page))}
 	c.added = append(c.added, page...)
-	if len(c.added) > 1<<20 {
-		return c.spill()
+	if len(c.added) <= spillAt || c.broken != nil && len(c.added) <= maxAdded {
+		return nil
+	}
+	if err := c.spill(); err != nil {
+		// A full disk is no reason to have no backup, while memory serves.
+		c.broken = err
+		if len(c.added) > maxAdded {
+			return err
+		}
 	}
 	return nil
 }
+
+// New pages in memory before they are written, in bytes, and when that fails:
+// the pages of some 400,000 entries.
+const (
+	spillAt  = 1 << 20
+	maxAdded = 32 << 20
+)
 
 func (c *copies) spill() error {
 	if _, err := c.pages.WriteAt(c.added, int64(c.addedAt)); err != nil {
@@ -276,9 +291,9 @@ type sideRecord struct {
 }
 
 // note adds the record of the new table's next entry.
-func (c *copies) note(r *sideRecord) error {
+func (c *copies) note(r *sideRecord) {
 	if c.side == nil {
-		return nil
+		return
 	}
 	var b [sideSize]byte
 	binary.LittleEndian.PutUint64(b[:], uint64(r.ctimeSec))
@@ -290,9 +305,8 @@ func (c *copies) note(r *sideRecord) error {
 	binary.LittleEndian.PutUint32(b[12:], r.device)
 	binary.LittleEndian.PutUint64(b[16:], r.inode)
 	if _, err := c.side.Write(b[:]); err != nil {
-		return fmt.Errorf("write the copy of the new table: %w", err)
+		c.broken = fmt.Errorf("write the copy of the new table: %w", err)
 	}
-	return nil
 }
 
 func parseSide(b []byte) sideRecord {
@@ -325,6 +339,9 @@ func (c *copies) use(id chunk.ID) error {
 func (c *copies) commit(id seal.RepositoryID, s state) error {
 	if c.lock == nil {
 		return nil
+	}
+	if c.broken != nil {
+		return c.broken
 	}
 	if err := c.spill(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -87,4 +88,51 @@ func TestLackingAttributesAreToldAgain(t *testing.T) {
 	if s, err := m.try(); err != nil || s.Files != 1 {
 		t.Errorf("%v, %+v", err, s)
 	}
+}
+
+// A machine whose disk is full, which is when people want their backup, still
+// gets its point, and its next run is not misled.
+func TestFullLocalDisk(t *testing.T) {
+	m := newMachine(t)
+	for i := range 400 {
+		m.write(fmt.Sprint("many/", i), noise(uint64(1000+i), 512))
+	}
+	if err := unix.Mount("tidemark-review", m.state, "tmpfs", 0, "size=2m"); err != nil {
+		t.Skip("needs a small file system of its own: ", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(m.state, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	m.backup()
+	fill := filepath.Join(m.state, "fill")
+	f, err := os.Create(fill)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; err == nil; _, err = f.Write(make([]byte, 4096)) {
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2500 { // their pages are more than 1 MiB
+		m.write(fmt.Sprint("new/", i), noise(uint64(5000+i), 512))
+	}
+	s, err := m.try()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Statistics.Warnings == 0 || len(m.points()) != 2 {
+		t.Errorf("%+v, %d points", s.Statistics, len(m.points()))
+	}
+	m.whole()
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	m.write("new/after", noise(1, 100))
+	if s, err = m.try(); err != nil {
+		t.Fatal(err)
+	}
+	m.whole()
 }

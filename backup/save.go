@@ -188,7 +188,8 @@ func (s *saver) item(ctx context.Context, b *batch, it *item) error {
 	if it.kept.Entry != nil || b.stream == nil {
 		s.run.job.Progress.Bytes.Add(int64(e.Size))
 	}
-	return s.run.copies.note(&it.side)
+	s.run.copies.note(&it.side)
+	return nil
 }
 
 func (s *saver) add(ctx context.Context, it *item, e *table.Entry) error {
