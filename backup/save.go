@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
@@ -140,28 +141,20 @@ func (s *saver) batch(ctx context.Context, b *batch) error {
 
 func (s *saver) item(ctx context.Context, b *batch, it *item) error {
 	e := it.kept.Entry
-	switch {
-	case e != nil:
-		s.stats.Unchanged++
-	case it.drop:
-		s.changed = s.changed || !it.isNew
+	if e == nil {
+		e = &it.entry
+		s.changed = s.changed || !it.drop || !it.isNew
+	}
+	if it.drop {
 		s.run.warn(b.folder.Join(it.name), it.warning)
 		return nil
-	default:
-		e = &it.entry
-		if it.isNew {
-			s.stats.New++
-		} else {
-			s.stats.Changed++
-		}
-		s.changed = true
 	}
 	if s.builder == nil { // a dry run
 		if it.kept.Entry == nil {
 			fill(e, &it.stat, 0)
 			e.Size = uint64(max(it.stat.Size, 0))
 		}
-		s.count(e)
+		s.count(it, e)
 		if it.kept.Entry == nil && it.stat.IsFile() {
 			s.stats.BytesRead += uint64(it.stat.Size)
 		}
@@ -184,8 +177,8 @@ func (s *saver) item(ctx context.Context, b *batch, it *item) error {
 	if it.warning != "" {
 		s.run.warn(b.folder.Join(it.name), it.warning)
 	}
-	s.count(e)
-	if it.kept.Entry != nil || b.stream == nil {
+	s.count(it, e)
+	if b.stream == nil || it != &b.items[len(b.items)-1] {
 		s.run.job.Progress.Bytes.Add(int64(e.Size))
 	}
 	s.run.copies.note(&it.side)
@@ -322,7 +315,15 @@ func lost(e *table.Entry) error {
 }
 
 // count adds an entry to the statistics, and remembers its owner's names.
-func (s *saver) count(e *table.Entry) {
+func (s *saver) count(it *item, e *table.Entry) {
+	switch {
+	case it.kept.Entry != nil:
+		s.stats.Unchanged++
+	case it.isNew:
+		s.stats.New++
+	default:
+		s.stats.Changed++
+	}
 	switch e.Kind {
 	case table.File:
 		s.stats.Files++
@@ -355,7 +356,7 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 	r := s.run
 	s.stats.Removed = uint64(r.removed.Load())
 	s.stats.Warnings = r.warned
-	slices.SortFunc(r.warnings, func(a, b repo.Warning) int { return compareStrings(a.Path, b.Path) })
+	slices.SortFunc(r.warnings, func(a, b repo.Warning) int { return strings.Compare(a.Path, b.Path) })
 	sum := &Summary{Started: r.started, Statistics: s.stats, Warned: r.warnings, Skipped: r.skipped}
 	if r.writer == nil {
 		sum.Finished = r.now()
@@ -433,14 +434,4 @@ func named(m map[uint32]string) map[uint32]string {
 		}
 	}
 	return out
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
