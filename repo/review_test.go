@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -188,5 +190,70 @@ func TestLastNumber(t *testing.T) {
 	}
 	if _, _, err := w.r.newest(t.Context()); err != nil && !errors.Is(err, fault.Corrupt) {
 		t.Error(err)
+	}
+}
+
+// A server in sealed use writes and opens nothing; its file holds neither the
+// private key nor what makes epochs; and it serves one repository only.
+func TestSealedUse(t *testing.T) {
+	s, r, w := newTest(t)
+	w.commit(t)
+	l := r.Local(t.TempDir())
+	if err := r.Keep(l, Sealed); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(l.Dir, "access")
+	kept, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(kept, r.private[0].Key) || bytes.Contains(kept, r.keys.RepMAC[:]) || !bytes.Contains(kept, r.keys.Seal[:]) {
+		t.Error("the file holds other keys than it should")
+	}
+	open := func() *Repository {
+		again, err := Open(t.Context(), s, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return again
+	}
+	again := open()
+	if use, err := again.Grant(t.Context(), l); use != Sealed || err != nil || !again.CanWrite() || again.CanRead() {
+		t.Fatalf("%v, %v", use, err)
+	}
+	sealed, err := again.NewWriter(t.Context(), l, WriterOptions{Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := sealed.store(t, pack.Small, 5000)
+	if p := sealed.commit(t); p.Sequence != 2 {
+		t.Errorf("point %d", p.Sequence)
+	}
+	if err := sealed.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := again.ReadRaw(t.Context(), a.Pack, a.Offset, make([]byte, a.Length)); !errors.Is(err, fault.Locked) {
+		t.Errorf("read what it wrote: %v", err)
+	}
+	if _, err := again.Points(t.Context()); !errors.Is(err, fault.Locked) {
+		t.Error(err)
+	}
+	if err := again.Keep(l, Unattended); !errors.Is(err, fault.Locked) {
+		t.Error(err)
+	}
+	if points, err := r.Points(t.Context()); len(points) != 2 || err != nil {
+		t.Errorf("%d points, %v", len(points), err)
+	}
+	if err := s.Tamper("repository", func(b []byte) []byte { b = bytes.Clone(b); b[26]++; return b }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open().Grant(t.Context(), l); !errors.Is(err, fault.Corrupt) {
+		t.Errorf("another object repository: %v", err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open().Grant(t.Context(), l); err == nil {
+		t.Error("a file of keys that others may read was taken")
 	}
 }
