@@ -37,6 +37,7 @@ type tableChecker struct {
 	tree  *table.Tree
 	live  *live.Set
 	needs *pageNeeds
+	told  int   // calls of wrong
 	err   error // that ends the check
 }
 
@@ -120,6 +121,14 @@ func (t *tableChecker) merge(n *pageNeeds) {
 	}
 }
 
+// wrong notes what is wrong with the point itself. A table that breaks a rule
+// may do so a million times: the first ones will do.
+func (t *tableChecker) wrong(err error) {
+	if t.told++; t.told <= maxFaultFiles {
+		t.fault(point.Name(t.h.Sequence), err)
+	}
+}
+
 // leaf checks the content of a page's entries.
 func (t *tableChecker) leaf(l *table.Leaf) {
 	var inside []byte // the folder that the last entry is in
@@ -159,7 +168,7 @@ func (t *tableChecker) folder(folder []byte) {
 	key := append(append(bytes.Clone(above), 0), name...)
 	it, err := t.tree.Lookup(t.ctx, key)
 	if err == nil && it.Entry.Kind != table.Folder || errors.Is(err, fault.NotExist) {
-		t.fault(point.Name(t.h.Sequence), fmt.Errorf("it has entries below %q, which is no folder in it: %w", table.Path(key), fault.Corrupt))
+		t.wrong(fmt.Errorf("it has entries below %q, which is no folder in it: %w", table.Path(key), fault.Corrupt))
 	}
 }
 
@@ -172,11 +181,11 @@ func (t *tableChecker) need(id pack.ID, offset, length uint32, page, below bool)
 		return false
 	}
 	if uint64(offset)+uint64(length) > uint64(p.Total) || !p.covers(offset, length) {
-		t.fault(point.Name(t.h.Sequence), fmt.Errorf("it needs bytes %d to %d of pack %s, which are no chunks of it: %w", offset, offset+length, id, fault.Corrupt))
+		t.wrong(fmt.Errorf("it needs bytes %d to %d of pack %s, which are no chunks of it: %w", offset, offset+length, id, fault.Corrupt))
 		return false
 	}
 	if page != (p.Kind == pack.Pages) {
-		t.fault(point.Name(t.h.Sequence), fmt.Errorf("it has pages and content mixed in pack %s: %w", id, fault.Corrupt))
+		t.wrong(fmt.Errorf("it has pages and content mixed in pack %s: %w", id, fault.Corrupt))
 		return false
 	}
 	if below && t.needs != nil {
