@@ -7,12 +7,16 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
 
-// Bounds of a batch: enough to make its hand-over cheap, and small enough that
-// those that are read ahead, twice as many as there are readers, stay within
-// 16 MiB.
+// Bounds of a batch: enough to make its hand-over cheap. How far reading is
+// ahead of saving is bounded in bytes and in batches. It must be far: from a
+// cold disk some files take a hundred times as long as others, and those behind
+// a slow one should be there when their turn comes.
 const (
-	batchItems = 256
-	batchBytes = 512 << 10
+	batchItems   = 64
+	batchBytes   = 512 << 10
+	aheadBytes   = 16 << 20
+	aheadBatches = 256
+
 	// streamed is the size from which a file is a batch of its own and is
 	// handed over piece by piece.
 	streamed = 1 << 20
@@ -28,6 +32,7 @@ type batch struct {
 	stream chan piece    // of a batch of one large file; closed at its end
 
 	arena []byte // content of small files
+	held  int64  // bytes reserved for it
 }
 
 // item is one entry on its way into the new table.

@@ -212,6 +212,9 @@ func (c *comparer) send(ctx context.Context, out chan<- *batch) error {
 	}
 	c.batch = nil
 	if b.done != nil && !c.job.DryRun {
+		if err := c.run.reserve(ctx, b); err != nil {
+			return err
+		}
 		// Tokens for streams are taken here, in order. If readers took them,
 		// a later file could get one that the file at the head waits for,
 		// while nobody saves the later one: a deadlock.

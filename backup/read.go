@@ -49,7 +49,7 @@ func (r *reader) read(ctx context.Context) error {
 
 func (r *reader) batch(ctx context.Context, b *batch) {
 	defer b.folder.Release()
-	b.arena = r.run.takeArena(int(b.bytes))
+	b.arena = r.run.takeArena(b)
 	var last *item
 	if b.stream != nil {
 		last = &b.items[len(b.items)-1]

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/platform/walk"
@@ -36,7 +37,8 @@ type run struct {
 	devices    devices
 	work       chan *batch
 	streams    chan struct{}
-	arenas     chan []byte
+	ahead      *semaphore.Weighted // bytes of batches that are read ahead
+	arenas     [len(arenaSizes)]chan []byte
 	pieces     chan []byte
 	began      bool
 	started    time.Time
@@ -76,26 +78,52 @@ func (r *run) skip(path string) {
 
 func (r *run) at(path string) { r.job.Progress.current.Store(&path) }
 
-func (r *run) takeArena(n int) []byte {
-	n += 4 << 10
-	select {
-	case b := <-r.arenas:
-		if cap(b) >= n {
-			return b[:0]
+// arenaSizes are the sizes that arenas of batches come in, in bytes. Most
+// folders are small, and so are their batches.
+var arenaSizes = [...]int{32 << 10, 128 << 10, batchBytes + 8<<10, streamed + batchBytes + 8<<10}
+
+// arenaClass returns the class of arena for n bytes of content, with room for
+// files that grow a little.
+func arenaClass(n int64) int {
+	for i, size := range arenaSizes {
+		if n+4<<10 <= int64(size) {
+			return i
 		}
-	default:
 	}
-	return make([]byte, 0, max(n, batchBytes))
+	return len(arenaSizes) - 1
 }
 
-func (r *run) giveArena(b []byte) {
-	if cap(b) > 4*batchBytes || cap(b) < batchBytes {
-		return
-	}
+// reserve waits until a batch may be read ahead. Batches are reserved in order,
+// and those before it are saved without it, so that this cannot wait for ever.
+func (r *run) reserve(ctx context.Context, b *batch) error {
+	b.held = int64(arenaSizes[arenaClass(b.bytes)])
+	return r.ahead.Acquire(ctx, b.held)
+}
+
+func (r *run) takeArena(b *batch) []byte {
+	class := arenaClass(b.bytes)
 	select {
-	case r.arenas <- b:
+	case arena := <-r.arenas[class]:
+		return arena[:0]
 	default:
+		return make([]byte, 0, arenaSizes[class])
 	}
+}
+
+// giveArena takes back what a batch held once it is saved.
+func (r *run) giveArena(b *batch) {
+	if b.held > 0 {
+		r.ahead.Release(b.held)
+	}
+	for i, size := range arenaSizes {
+		if cap(b.arena) == size {
+			select {
+			case r.arenas[i] <- b.arena:
+			default:
+			}
+		}
+	}
+	b.arena = nil
 }
 
 func (r *run) takePiece() []byte {
@@ -125,7 +153,10 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 	r := &run{
 		job: job, repo: rp, params: rp.Chunks, started: started,
 		work: make(chan *batch), streams: make(chan struct{}, maxStreams),
-		arenas: make(chan []byte, readers), pieces: make(chan []byte, 4*maxStreams),
+		ahead: semaphore.NewWeighted(aheadBytes), pieces: make(chan []byte, 4*maxStreams),
+	}
+	for i := range r.arenas {
+		r.arenas[i] = make(chan []byte, aheadBytes/arenaSizes[i]/2)
 	}
 	r.cutter = rp.Cutter()
 	if r.copies, err = openCopies(l.Dir, rp.ID, job.Paths, rp.PageKey(), without); err != nil {
@@ -185,7 +216,7 @@ func (r *run) openOld() {
 // pipeline runs compare, readers and saver side by side.
 func (r *run) pipeline(ctx context.Context, s *saver) error {
 	group, ctx := errgroup.WithContext(ctx)
-	queue := make(chan *batch, readers)
+	queue := make(chan *batch, aheadBatches)
 	group.Go(func() error {
 		defer close(queue)
 		defer close(r.work)

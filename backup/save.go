@@ -134,7 +134,7 @@ func (s *saver) batch(ctx context.Context, b *batch) error {
 		}
 	}
 	if b.arena != nil {
-		s.run.giveArena(b.arena)
+		s.run.giveArena(b)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (rd *reader) init(r *Repository, o Options) {
 		o.FrameCache = 32 << 20
 	}
 	if o.Workers == 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
+		o.Workers = processors()
 	}
 	rd.heads.packs = make(map[pack.ID]*opened)
 	rd.heads.sessions = make(map[string]seal.Key)
@@ -57,6 +57,11 @@ func (rd *reader) init(r *Repository, o Options) {
 	rd.frames = make(map[frameKey]*frame)
 	rd.lru.Init()
 }
+
+// processors is how many goroutines compute at a time. A program that waits
+// for cold disks runs with more of Go's processors than the machine has (see
+// cmd/tidemark), but its codecs, of some MiB each, gain nothing from that.
+func processors() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
 
 // ReadRaw fills dst with the raw bytes of a pack from offset on. Every frame
 // that it touches is checked whole.

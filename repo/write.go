@@ -3,7 +3,6 @@ package repo
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,7 +81,7 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 		return nil, fmt.Errorf("write to repository: %w", fault.Locked)
 	}
 	if o.Workers == 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
+		o.Workers = processors()
 	}
 	if o.Uploaders == 0 {
 		o.Uploaders = 2

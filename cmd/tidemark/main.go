@@ -24,6 +24,11 @@ func main() {
 	// are never touched, and so take no memory: a run over 200,000 unchanged
 	// files takes 4/5 of the time.
 	debug.SetGCPercent(25)
+	// A goroutine that waits in a system call for a cold disk keeps its
+	// processor until the runtime notices, up to 10 ms later. With as many of
+	// them as there are cores, cores idle: a first backup of small cold files
+	// took 6.1 s with 2 of them on 2 cores, 4.3 s with 4, and 4.0 s with 8.
+	runtime.GOMAXPROCS(4 * runtime.GOMAXPROCS(0))
 	ballast := make([]byte, 64<<20)
 	code := run(cli.New(), os.Args[1:])
 	runtime.KeepAlive(ballast)
