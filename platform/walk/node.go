@@ -25,6 +25,7 @@ type node struct {
 	full  bool      // every entry is wanted, not only those that lead to roots
 	below bool      // at or below a root: no link is followed
 	dev   uint64    // the file system it must be on, with OneFileSystem; 0: any
+	upDev uint64    // that of the folder above; 0: at or above a root
 	above any       // Note of the folder above
 
 	// Written by who lists it, before phase says so.
@@ -104,6 +105,9 @@ func (w *walker) takeKid(n *node) *node {
 		k.full = k.roots != nil && k.roots.root
 	case w.o.OneFileSystem:
 		k.dev = n.stat.Dev
+	}
+	if n.full && (k.roots == nil || !k.roots.root) {
+		k.upDev = n.stat.Dev
 	}
 	k.below = n.below || k.full
 	k.h.init(w.table, &n.h, joinTerminated(n.h.path, name), !k.below)

@@ -46,8 +46,9 @@ func (r *rootNode) grow(name string) *rootNode {
 }
 
 // plantRoots makes the tree of the roots that exist. The errors name those
-// that cannot be walked. Roots inside others are kept only with keepNested.
-func plantRoots(paths []string, keepNested bool) (*rootNode, []error) {
+// that cannot be walked. Roots inside others are kept: they may lie where the
+// walk would not go by itself.
+func plantRoots(paths []string) (*rootNode, []error) {
 	var errs []error
 	var roots []string
 	for _, p := range paths {
@@ -66,14 +67,14 @@ func plantRoots(paths []string, keepNested bool) (*rootNode, []error) {
 	slices.SortStableFunc(roots, func(a, b string) int { return cmp.Compare(len(a), len(b)) })
 	top := &rootNode{}
 	for _, path := range roots {
-		if err := plant(top, path, keepNested); err != nil {
+		if err := plant(top, path); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return top, errs
 }
 
-func plant(top *rootNode, path string, keepNested bool) error {
+func plant(top *rootNode, path string) error {
 	at := top
 	if path != "/" {
 		done := 0
@@ -92,13 +93,7 @@ func plant(top *rootNode, path string, keepNested bool) error {
 			if c := at.child(name); c != nil {
 				inside = inside || c.root
 			}
-			if inside && !keepNested {
-				continue // only to look for links
-			}
 			at = at.grow(name)
-		}
-		if inside && !keepNested {
-			return nil
 		}
 	}
 	at.root = true

@@ -19,8 +19,10 @@
 //
 // What it refuses to do: it follows no symbolic link below a root (those
 // above a root are followed, since the caller named the root through them),
-// leaves access times alone where the host lets it, and never enters a file
-// system other than a root's with OneFileSystem.
+// leaves access times alone where the host lets it, never enters a file
+// system other than a root's with OneFileSystem, and never one that the kernel
+// makes up (proc, sysfs and their like) unless a root lies in it: such a mount
+// point is shown as an empty folder.
 //
 // Bounds: about 8 MiB of entries ready ahead; names of one folder at a time
 // up to 24 MiB (some 450,000), beyond which the folder is read several times,

@@ -61,7 +61,7 @@ type task struct {
 
 // run is the body of the sequence that Walk returns.
 func (w *walker) run(yield func(*Folder, error) bool) {
-	roots, errs := plantRoots(w.o.Roots, w.o.OneFileSystem)
+	roots, errs := plantRoots(w.o.Roots)
 	for _, err := range errs {
 		if !yield(nil, err) {
 			return

@@ -46,6 +46,11 @@ func (k *worker) listOpen(n *node, fd int, again, head bool) listing {
 	if n.dev != 0 && n.stat.Dev != n.dev { // mounted since its lstat
 		return listing{part: n.newPart(0, 0)}
 	}
+	if n.upDev != 0 && n.stat.Dev != n.upDev && isMadeUp(fd) {
+		if n.full = false; n.roots == nil {
+			return listing{part: n.newPart(0, 0)}
+		}
+	}
 	if !n.full {
 		return listing{part: k.listSteps(n, fd)}
 	}
