@@ -131,7 +131,7 @@ func TestFullLocalDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.write("new/after", noise(1, 100))
-	if s, err = m.try(); err != nil {
+	if _, err = m.try(); err != nil {
 		t.Fatal(err)
 	}
 	m.whole()
