@@ -130,6 +130,10 @@ func (r *reader) attributes(f *walk.Folder, it *item) {
 // and the next run streams it.
 const maxSmall = 4 * streamed
 
+// patience is how long a read may wait for somebody to write. Files of the
+// kernel (/proc/kmsg) wait so, and would hold up the whole run for ever.
+const patience = 2 * time.Second
+
 // small reads a file of up to streamed bytes into the batch's arena. One that
 // changes meanwhile is read again, up to three times.
 func (r *reader) small(b *batch, it *item) error {
@@ -194,6 +198,7 @@ func (r *reader) smallContent(b *batch, it *item, f *os.File, st *walk.Stat) err
 		if cap(b.arena) < end || len(b.arena) == cap(b.arena) {
 			b.arena = growArena(b.arena, max(end-len(b.arena), 64<<10))
 		}
+		_ = f.SetReadDeadline(time.Now().Add(patience)) // most files have none: they never wait
 		n, err := f.Read(b.arena[len(b.arena):cap(b.arena)])
 		b.arena = b.arena[:len(b.arena)+n]
 		it.size = int64(len(b.arena) - start)

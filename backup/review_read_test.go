@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/platform/walk"
@@ -186,5 +187,24 @@ func TestSparseFilesComeBack(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A file that waits for somebody to write, as some of the kernel's do, holds
+// up nobody for long.
+func TestFileThatWaits(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.Write([]byte("a line")); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	err = newReader(t).smallContent(&batch{}, &item{}, r, &walk.Stat{})
+	if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(started) > 10*patience {
+		t.Errorf("after %v: %v", time.Since(started), err)
 	}
 }
