@@ -45,8 +45,8 @@ folders only, /build at the top of each PATH, ** for any folders, ! to take
 back. A pattern that begins with a slash and leads to a PATH or into it, as
 /home/*/.cache does for /home, is an absolute path. The last one that matches
 decides. What the configuration excludes comes first, then --exclude-file, then
---exclude. The repository itself and this machine's keys are always left out, and
-so is what the kernel makes up (/proc, /sys), unless a PATH leads into it.`,
+--exclude. The repository itself and this machine's keys are always left out,
+and so is what the kernel makes up (/proc, /sys), unless a PATH leads into it.`,
 		Example: `  tidemark backup /home /etc
   tidemark backup --exclude '*.tmp' --exclude-caches --one-file-system /
   tidemark backup -r /srv/backup/me --passphrase-file pass /home`,
