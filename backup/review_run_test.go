@@ -45,7 +45,6 @@ func TestCopyFollowsPagesMadeAnew(t *testing.T) {
 			m.delete(p.ID.Name())
 		}
 	}
-	m.delete("points/0000000000000001")
 	stateFile := func() string {
 		for _, path := range m.files("copies") {
 			if filepath.Base(path) == "state" {
@@ -65,6 +64,7 @@ func TestCopyFollowsPagesMadeAnew(t *testing.T) {
 	if stateFile() == before {
 		t.Error("the copy still names the pages that are gone")
 	}
+	m.delete("points/0000000000000001")
 	m.nothingNew("the run after")
 	m.whole()
 }
@@ -108,4 +108,31 @@ func TestProgressOfARepeatedPass(t *testing.T) {
 	if n := uint64(p.Files.Load()); n != s.Files+s.Folders {
 		t.Errorf("%d entries of %d", n, s.Files+s.Folders)
 	}
+}
+
+// A vault that lost points, or swapped the last one, is told of, once.
+func TestVaultThatWentBack(t *testing.T) {
+	m := newMachine(t)
+	m.write("file", noise(1, 700))
+	m.backup()
+	before := m.store.Clone()
+	m.write("file", noise(2, 700))
+	m.backup()
+	later := m.store
+	for name, s := range map[string]*mem.Store{"lost": before.Clone(), "swapped": before.Clone()} {
+		other := *m
+		other.store, other.state = s, t.TempDir()
+		if name == "swapped" {
+			other.backup() // by somebody else
+		}
+		copyTree(t, m.state, other.state)
+		sum, err := other.try()
+		if err != nil || sum.Statistics.Warnings != 1 || !strings.Contains(sum.Warned[0].Reason, "back in time") {
+			t.Errorf("%s: %v, %+v", name, err, sum)
+		}
+		other.backup()
+		other.whole()
+	}
+	m.store = later
+	m.backup()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
 // saver takes batches in order, stores what is new in them, and builds the
@@ -387,7 +388,7 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 	}
 	sum.Point, sum.Sequence = p.ID, p.Sequence
 	sum.BytesStored = uint64(r.writer.Stored()) // with the point itself
-	if s.changed || r.removed.Load() > 0 || !s.whole {
+	if sum.wentBack(r.copies.old, p) || s.changed || r.removed.Load() > 0 || !s.whole {
 		err := r.copies.commit(r.repo.ID, state{
 			point: p.ID, sequence: p.Sequence, entries: root.Count, level: root.Level, root: root.Page, devices: r.devices.numbers,
 		})
@@ -396,6 +397,20 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 		}
 	}
 	return sum, nil
+}
+
+// wentBack warns when the vault has lost, or swapped, the point that this
+// machine remembers: no vault is to go back in time unseen.
+func (s *Summary) wentBack(old *oldTable, p *repo.Point) bool {
+	if old == nil || p.Sequence > old.sequence+1 || p.Sequence == old.sequence+1 && p.Previous == old.point {
+		return false
+	}
+	s.Statistics.Warnings++
+	s.Warned = append(s.Warned, repo.Warning{
+		Path:   point.Name(old.sequence),
+		Reason: fmt.Sprintf("the vault went back in time: point %s, which this machine wrote, is not there any more", old.point.Short()),
+	})
+	return true
 }
 
 // usePages adds the table's own pages to the live set.
