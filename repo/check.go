@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/index"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
@@ -75,17 +77,16 @@ type badPack struct {
 	count  int
 }
 
-// checkedPack is a pack whose head is right.
+// checkedPack is a pack whose head is right. All packs' are in memory, so that
+// of their chunks only where they begin is kept: 4 bytes for each.
 type checkedPack struct {
 	*opened
-	chunks []checkedChunk
+	starts []uint32 // of chunks, ascending
+	gaps   []gap    // ascending
 }
 
-type checkedChunk struct {
-	id     chunk.ID
-	offset uint32
-	length uint32
-}
+// gap is raw bytes [from, to) that no chunk has.
+type gap struct{ from, to uint32 }
 
 // Check verifies a repository as one who can read it: every key object, point,
 // page and live set, that all content is there, and as much of the data as the
@@ -216,28 +217,28 @@ func (c *checker) openPack(ctx context.Context, id pack.ID, size int64) (*checke
 	if err != nil {
 		return nil, err
 	}
-	p := &checkedPack{opened: o, chunks: make([]checkedChunk, len(list))}
+	p := &checkedPack{opened: o, starts: make([]uint32, len(list))}
+	end := uint32(0)
 	for i := range list {
-		p.chunks[i] = checkedChunk{list[i].ID, list[i].Offset, list[i].Length}
+		p.starts[i] = list[i].Offset
+		if end < list[i].Offset {
+			p.gaps = append(p.gaps, gap{end, list[i].Offset})
+		}
+		end = list[i].Offset + list[i].Length
 	}
 	return p, nil
 }
 
 // covers says whether raw bytes of the pack are whole chunks without a gap.
 func (p *checkedPack) covers(offset, length uint32) bool {
-	i, ok := slices.BinarySearchFunc(p.chunks, offset, func(c checkedChunk, at uint32) int { return int(int64(c.offset) - int64(at)) })
-	if !ok {
+	end := offset + length
+	_, begins := slices.BinarySearch(p.starts, offset)
+	g, ends := slices.BinarySearchFunc(p.gaps, offset, func(g gap, at uint32) int { return cmp.Compare(g.from, at) })
+	if ends || g < len(p.gaps) && p.gaps[g].from < end { // a gap at the beginning, or further on
 		return false
 	}
-	end := uint64(offset) + uint64(length)
-	at := uint64(offset)
-	for ; i < len(p.chunks) && at < end; i++ {
-		if uint64(p.chunks[i].offset) != at {
-			return false
-		}
-		at += uint64(p.chunks[i].length)
-	}
-	return at == end
+	_, ends = slices.BinarySearch(p.starts, end)
+	return begins && (ends || end == p.Total || g < len(p.gaps) && p.gaps[g].from == end)
 }
 
 // readData reads packs whole and compares every frame and chunk.
@@ -307,23 +308,28 @@ func (c *checker) readPack(ctx context.Context, p *checkedPack) error {
 		copy(raw[start:], b)
 		good[i] = true
 	}
-	c.compareChunks(p, raw, good)
+	list, err := c.r.chunkList(h, p.Geometry)
+	if err != nil {
+		c.breakPack(p.id, err, -1)
+		return nil
+	}
+	c.compareChunks(p, list, raw, good)
 	return nil
 }
 
-func (c *checker) compareChunks(p *checkedPack, raw []byte, good []bool) {
+func (c *checker) compareChunks(p *checkedPack, list []index.Chunk, raw []byte, good []bool) {
 	key := c.r.ChunkKey()
 	if p.Kind == pack.Pages {
 		key = c.r.PageKey()
 	}
 	hasher := chunk.NewHasher(&key)
-	for _, ch := range p.chunks {
-		first, last := p.FrameOf(ch.offset), p.FrameOf(ch.offset+ch.length-1)
-		if slices.Contains(good[first:last+1], false) || hasher.Sum(raw[ch.offset:ch.offset+ch.length]) == ch.id {
+	for _, ch := range list {
+		first, last := p.FrameOf(ch.Offset), p.FrameOf(ch.Offset+ch.Length-1)
+		if slices.Contains(good[first:last+1], false) || hasher.Sum(raw[ch.Offset:ch.Offset+ch.Length]) == ch.ID {
 			continue
 		}
 		for i := first; i <= last; i++ {
-			c.breakPack(p.id, fmt.Errorf("chunk %s has other bytes than when it was written: %w", ch.id, fault.Corrupt), i)
+			c.breakPack(p.id, fmt.Errorf("chunk %s has other bytes than when it was written: %w", ch.ID, fault.Corrupt), i)
 		}
 	}
 }
