@@ -278,7 +278,7 @@ func (c *checker) readData(ctx context.Context) error {
 }
 
 func (c *checker) readPack(ctx context.Context, p *checkedPack) error {
-	object, err := store.ReadAll(ctx, c.r.store, p.id.Name(), pack.MaxObject)
+	object, err := c.r.readPackObject(ctx, p.id, int64(p.frames[p.Frames()]))
 	if err != nil && !damaged(err) {
 		return err
 	}

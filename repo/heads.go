@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 )
 
 // maxHeads bounds the heads in memory: about 2 KiB each.
@@ -36,10 +38,34 @@ type heads struct {
 	sessions map[string]seal.Key
 }
 
+// getPack reads bytes of a pack's object. One that is missing may be on its
+// way back: a store that cannot replace an object in one step has none for a
+// moment while it is healed, but a copy.
+func (r *Repository) getPack(ctx context.Context, id pack.ID, offset int64, dst []byte) (int, error) {
+	n, err := r.store.Get(ctx, id.Name(), offset, dst)
+	if !errors.Is(err, fault.NotExist) {
+		return n, err
+	}
+	if n, healing := r.store.Get(ctx, scrub.HealedName(id.Name()), offset, dst); healing == nil {
+		return n, nil
+	}
+	return r.store.Get(ctx, id.Name(), offset, dst) // it may be done by now
+}
+
+// readPackObject reads the whole object of a pack, which has that many bytes.
+func (r *Repository) readPackObject(ctx context.Context, id pack.ID, size int64) ([]byte, error) {
+	b := make([]byte, size+1) // one more tells whether it is longer
+	n, err := r.getPack(ctx, id, 0, b)
+	if err == nil && int64(n) != size {
+		err = fmt.Errorf("pack %s has not %d bytes: %w", id, size, fault.Corrupt)
+	}
+	return b[:n], err
+}
+
 // readHead reads what comes before the frames of a pack.
 func (r *Repository) readHead(ctx context.Context, id pack.ID) (*pack.Head, error) {
 	buf := make([]byte, pack.HeadRead)
-	n, err := r.store.Get(ctx, id.Name(), 0, buf)
+	n, err := r.getPack(ctx, id, 0, buf)
 	if errors.Is(err, fault.NotExist) {
 		return nil, fmt.Errorf("pack %s is missing from the vault: %w", id, fault.Corrupt)
 	}
@@ -52,7 +78,7 @@ func (r *Repository) readHead(ctx context.Context, id pack.ID) (*pack.Head, erro
 	}
 	if need > n && n == len(buf) {
 		buf = append(make([]byte, 0, need), buf...)[:need]
-		more, err := r.store.Get(ctx, id.Name(), int64(n), buf[n:])
+		more, err := r.getPack(ctx, id, int64(n), buf[n:])
 		if err != nil {
 			return nil, fmt.Errorf("read pack %s: %w", id, err)
 		}
@@ -178,14 +204,18 @@ func (r *Repository) openHead(h *pack.Head) (*opened, error) {
 }
 
 // packObjects lists the packs in the store with the sizes of their objects.
+// Those that are being healed count, too, and are listed first: so one is seen
+// as its copy or, once that is gone, as itself.
 func (r *Repository) packObjects(ctx context.Context) (map[pack.ID]int64, error) {
 	packs := make(map[pack.ID]int64)
-	for object, err := range r.store.List(ctx, pack.Prefix) {
-		if err != nil {
-			return nil, fmt.Errorf("list packs: %w", err)
-		}
-		if id, err := pack.ParseName(object.Name); err == nil {
-			packs[id] = object.Size
+	for _, prefix := range []string{scrub.HealedName(pack.Prefix), pack.Prefix} {
+		for object, err := range r.store.List(ctx, prefix) {
+			if err != nil {
+				return nil, fmt.Errorf("list packs: %w", err)
+			}
+			if id, err := pack.ParseName(strings.TrimPrefix(object.Name, scrub.Healed)); err == nil {
+				packs[id] = object.Size
+			}
 		}
 	}
 	return packs, nil

@@ -199,7 +199,7 @@ func (r *Repository) openFrame(ctx context.Context, o *opened, i int, dst []byte
 		*buf = make([]byte, length)
 	}
 	sealed := (*buf)[:length]
-	n, err := r.store.Get(ctx, o.id.Name(), int64(offset), sealed)
+	n, err := r.getPack(ctx, o.id, int64(offset), sealed)
 	if err != nil {
 		return nil, fmt.Errorf("read frame %d of pack %s: %w", i, o.id, err)
 	}

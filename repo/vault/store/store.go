@@ -99,6 +99,18 @@ type Space struct {
 	Free  int64 // left for this user
 }
 
+// Replacer is a Store that can put an object in the place of a damaged one in
+// one step. Bytes never change, save by damage: the only caller is the one who
+// puts back those that were once Put (package scrub), and who checked that they
+// are. A Store that cannot do it leaves the method out; healing then takes more
+// steps.
+type Replacer interface {
+	// Replace stores data under name, whatever is there or is not, and returns
+	// once that is durable. At any moment, and after a crash or a failure, the
+	// object is what it was or data.
+	Replace(ctx context.Context, name string, data []byte) error
+}
+
 // firstRead is what ReadAll asks for first: most objects read whole (slots,
 // headers, pages of live sets) fit, so that they cost one round trip.
 const firstRead = 64 << 10

@@ -48,9 +48,10 @@ import (
 )
 
 var (
-	_ store.Store  = (*Dir)(nil)
-	_ store.Spacer = (*Dir)(nil)
-	_ io.Closer    = (*Dir)(nil)
+	_ store.Store    = (*Dir)(nil)
+	_ store.Spacer   = (*Dir)(nil)
+	_ store.Replacer = (*Dir)(nil)
+	_ io.Closer      = (*Dir)(nil)
 )
 
 // openFiles bounds the descriptors that a Dir keeps for reading.

@@ -64,6 +64,41 @@ func (d *Dir) put(ctx context.Context, name string, data []byte) error {
 	return durable.SyncDir(d.path(folder))
 }
 
+// Replace implements store.Replacer.
+func (d *Dir) Replace(ctx context.Context, name string, data []byte) error {
+	if err := store.ValidName(name); err != nil {
+		return fmt.Errorf("replace in %s: %w", d.root, err)
+	}
+	if err := d.replace(ctx, name, data); err != nil {
+		return fmt.Errorf("replace %s in %s: %w", name, d.root, writeKind(err))
+	}
+	return nil
+}
+
+func (d *Dir) replace(ctx context.Context, name string, data []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	folder := folderOf(name)
+	if err := d.makeFolder(folder); err != nil {
+		return err
+	}
+	tmp, err := d.writeTmp(data)
+	if err != nil {
+		return err
+	}
+	// As in Delete: Windows does not replace an open file, and a Get may have
+	// opened the old one again in between.
+	d.reads.forget(name)
+	err = os.Rename(tmp, d.path(name))
+	d.reads.forget(name)
+	if err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return durable.SyncDir(d.path(folder))
+}
+
 // confirm answers for a name that is taken: nil, once it is durable, if it has
 // the same bytes. Its content was synced before it got its name; the folders
 // may not have been, by whoever put it.

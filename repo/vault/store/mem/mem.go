@@ -21,17 +21,21 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store    = (*Store)(nil)
+	_ store.Replacer = (*Store)(nil)
+)
 
-// Verb is one of the four operations of a store.
+// Verb is one of the operations of a store.
 type Verb string
 
 // The verbs.
 const (
-	Put    Verb = "put"
-	Get    Verb = "get"
-	List   Verb = "list"
-	Delete Verb = "delete"
+	Put     Verb = "put"
+	Get     Verb = "get"
+	List    Verb = "list"
+	Delete  Verb = "delete"
+	Replace Verb = "replace" // counted with the Puts
 )
 
 // Op is one operation, as a hook sees it.
@@ -169,7 +173,7 @@ func (s *Store) begin(ctx context.Context, op Op) (lost, err error) {
 	s.ops++
 	op.N = s.ops
 	switch op.Verb {
-	case Put:
+	case Put, Replace:
 		s.counts.Puts++
 		s.counts.In += int64(op.Size)
 	case Get:
@@ -222,6 +226,21 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 	} else if !bytes.Equal(o.data, data) {
 		return fmt.Errorf("put %s: %w with other bytes", name, fault.Exist)
 	}
+	return lost
+}
+
+// Replace implements store.Replacer.
+func (s *Store) Replace(ctx context.Context, name string, data []byte) error {
+	if err := store.ValidName(name); err != nil {
+		return fmt.Errorf("replace: %w", err)
+	}
+	lost, err := s.begin(ctx, Op{Verb: Replace, Name: name, Size: len(data)})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects[name] = object{data: bytes.Clone(data), modified: s.clock()}
 	return lost
 }
 

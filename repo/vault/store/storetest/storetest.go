@@ -46,6 +46,7 @@ func Run(t *testing.T, empty func(t *testing.T) store.Store) {
 		{"BigObject", testBig},
 		{"ReadAll", testReadAll},
 		{"Space", testSpace},
+		{"Replace", testReplace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, empty(t)) })
 	}
@@ -330,4 +331,35 @@ func testSpace(t *testing.T, s store.Store) {
 	if space.Total <= 0 || space.Free < 0 || space.Free > space.Total {
 		t.Errorf("space %+v", space)
 	}
+}
+
+func testReplace(t *testing.T, s store.Store) {
+	r, ok := s.(store.Replacer)
+	if !ok {
+		return // healing takes more steps then
+	}
+	a, b := Data(1, 3000), Data(2, 4000)
+	put(t, s, "d/a", a)
+	holds(t, s, "d/a", a)
+	for _, data := range [][]byte{b, b, a[:10], {}, a} {
+		if err := r.Replace(t.Context(), "d/a", data); err != nil {
+			t.Fatalf("Replace: %v", err)
+		}
+		holds(t, s, "d/a", data)
+	}
+	if err := r.Replace(t.Context(), "e/f/new", b); err != nil {
+		t.Fatalf("Replace of an absent object: %v", err)
+	}
+	holds(t, s, "e/f/new", b)
+	if got := names(t, s, ""); !slices.Equal(got, []string{"d/a", "e/f/new"}) {
+		t.Errorf("List after Replace: %q", got)
+	}
+	wantKind(t, "Put of other bytes after Replace", s.Put(t.Context(), "d/a", b), fault.Exist)
+	for _, name := range odd() {
+		wantKind(t, fmt.Sprintf("Replace %q", name), r.Replace(t.Context(), name, a), fault.Invalid)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantKind(t, "Replace, canceled", r.Replace(ctx, "d/a", b), fault.Canceled)
+	holds(t, s, "d/a", a)
 }
