@@ -40,7 +40,8 @@ type Job struct {
 	ExcludeCaches bool             // leave out the content of folders with a CACHEDIR.TAG
 	OneFileSystem bool
 	Tags          []string
-	DryRun        bool // compare only; nothing is read or stored
+	DryRun        bool              // compare only; nothing is read or stored
+	Renew         repo.HollowLimits // what is stored again so that old frames can go; zero: the default
 
 	Host, User, OS, Program, Version string // of the point
 
@@ -70,6 +71,7 @@ type Summary struct {
 	Sequence          uint64
 	Started, Finished time.Time
 	repo.Statistics
+	Renewed uint64         // bytes stored again, so that frames of which little is needed can go
 	Warned  []repo.Warning // the first 1,000 of Statistics.Warnings
 	Skipped []string       // sockets, the first 1,000
 }

@@ -38,6 +38,7 @@ type batch struct {
 // item is one entry on its way into the new table.
 type item struct {
 	kept  table.Item // Entry is set: the old entry goes in as it is
+	spare spare      // Entry is set: it would do, too
 	side  sideRecord
 	entry table.Entry // otherwise: the new one
 

@@ -171,9 +171,13 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 	b.items = append(b.items, item{})
 	it := &b.items[len(b.items)-1]
 	it.side = sideRecord{ctimeSec: st.CTime.Sec, ctimeNsec: uint32(st.CTime.Nsec), device: c.devices.slot(st.Dev, old, &side), inode: st.Ino}
-	if old != nil && unchanged(old, &side, st, it.side.device) && c.run.takeOver(old) {
+	same := old != nil && unchanged(old, &side, st, it.side.device) && c.run.takeOver(old)
+	if same && !c.run.stale(ctx, old) {
 		it.kept = c.old
 	} else {
+		if same {
+			it.spare = spare{c.old, it.side}
+		}
 		it.name, it.stat, it.isNew = name, *st, old == nil
 		it.entry.Key = bytes.Clone(c.key)
 		c.work(b, it)

@@ -123,6 +123,9 @@ func openCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.K
 	return c, nil
 }
 
+// name tells the copies of different sets of roots apart.
+func (c *copies) name() string { return filepath.Base(c.dir) }
+
 // load reads the last state; nil if there is none that can be used.
 func (c *copies) load(id seal.RepositoryID) *oldTable {
 	b, err := os.ReadFile(filepath.Join(c.dir, "state"))

@@ -91,8 +91,11 @@ func (r *reader) item(b *batch, it *item) {
 	r.attributes(b.folder, it)
 }
 
-// fail leaves the entry out, and says why.
+// fail leaves the entry out, or as it was, and says why.
 func (it *item) fail(err error) {
+	if it.fall(fault.Reason(err)) {
+		return
+	}
 	it.drop = true
 	it.warning = fault.Reason(err)
 }

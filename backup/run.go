@@ -26,6 +26,7 @@ const maxStreams = 2
 type run struct {
 	job    *Job
 	repo   *repo.Repository
+	local  repo.Local
 	writer *repo.Writer // nil in a dry run
 	copies *copies
 	old    *table.Tree // nil: no copy of the last table
@@ -151,7 +152,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 	job.Progress.Files.Store(0)
 	job.Progress.Bytes.Store(0)
 	r := &run{
-		job: job, repo: rp, params: rp.Chunks, started: started,
+		job: job, repo: rp, local: l, params: rp.Chunks, started: started,
 		work: make(chan *batch), streams: make(chan struct{}, maxStreams),
 		ahead: semaphore.NewWeighted(aheadBytes), pieces: make(chan []byte, 4*maxStreams),
 	}
@@ -165,7 +166,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 	defer func() { err = sum.closed(l.Dir, err, r.copies.Close()) }()
 	r.openOld()
 	if !job.DryRun {
-		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started}); err != nil {
+		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started, Job: r.copies.name(), Hollow: job.Renew}); err != nil {
 			return nil, err
 		}
 		defer func() { err = sum.closed(l.Dir, err, r.writer.Close()) }()

@@ -93,7 +93,7 @@ func (r *run) oldPagesUsable() bool {
 		}
 		for i := range p.Refs {
 			ref := &p.Refs[i]
-			if !r.writer.Usable(ref.Pack, ref.Offset, ref.Length) {
+			if !r.writer.Usable(ref.Pack, ref.Offset, ref.Length) || r.writer.Hollow(ref.Address) {
 				return false
 			}
 			if p.Level == 1 {
@@ -167,6 +167,12 @@ func (s *saver) item(ctx context.Context, b *batch, it *item) error {
 	if it.drop { // a stream that could not be read
 		s.run.warn(b.folder.Join(it.name), it.warning)
 		return nil
+	}
+	if it.kept.Entry != nil && e != it.kept.Entry { // one that is kept as it was
+		e = it.kept.Entry
+		if err := s.use(ctx, e); err != nil {
+			return err
+		}
 	}
 	if err := s.add(ctx, it, e); err != nil {
 		if k := fault.KindOf(err); k == fault.Invalid || k == fault.TooLarge {
@@ -318,7 +324,7 @@ func lost(e *table.Entry) error {
 // count adds an entry to the statistics, and remembers its owner's names.
 func (s *saver) count(it *item, e *table.Entry) {
 	switch {
-	case it.kept.Entry != nil:
+	case it.kept.Entry != nil || it.spare.Entry != nil && !e.Incomplete:
 		s.stats.Unchanged++
 	case it.isNew:
 		s.stats.New++
@@ -388,6 +394,10 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 	}
 	sum.Point, sum.Sequence = p.ID, p.Sequence
 	sum.BytesStored = uint64(r.writer.Stored()) // with the point itself
+	sum.Renewed = uint64(r.writer.Renewed())
+	if err := r.writer.Remember(); err != nil {
+		sum.slower(r.local.Dir, err)
+	}
 	if sum.wentBack(r.copies.old, p) || s.changed || r.removed.Load() > 0 || !s.whole {
 		err := r.copies.commit(r.repo.ID, state{
 			point: p.ID, sequence: p.Sequence, entries: root.Count, level: root.Level, root: root.Page, devices: r.devices.numbers,

@@ -32,13 +32,14 @@ func (w *Writer) Use(id pack.ID, offset, length uint32) bool {
 		if !ok {
 			return false
 		}
-		p = known.Geometry
+		p = newUsed(known.Geometry)
 		w.used[id] = p
 	}
-	if w.absent.Needs(id, p, offset, length) {
+	if w.absent.Needs(id, p.Geometry, offset, length) || w.live.Add(id, p.Geometry, offset, length) != nil {
 		return false
 	}
-	return w.live.Add(id, p, offset, length) == nil
+	p.count(offset, length)
+	return true
 }
 
 // UseStored adds what Store returned. Packs that are still open have no

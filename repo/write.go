@@ -32,6 +32,8 @@ type Writer struct {
 	r       *Repository
 	local   Local
 	device  *Device
+	job     string // "" if nothing is remembered of it
+	hollow  *hollow
 	index   *index.Index
 	absent  *keep.Absent
 	live    *live.Set
@@ -41,8 +43,8 @@ type Writer struct {
 
 	open  [pack.NumKinds]*building
 	pages map[pack.ID]*pagesPack
-	used  map[pack.ID]pack.Geometry // packs of the live set
-	later []table.Address           // to be added to it once their packs are durable
+	used  map[pack.ID]*usedPack // packs of the live set
+	later []table.Address       // to be added to it once their packs are durable
 
 	group   *errgroup.Group
 	ctx     context.Context // of the group: done once something failed
@@ -58,8 +60,9 @@ type Writer struct {
 	mu      sync.Mutex
 	pending map[chunk.ID]table.Address
 
-	stored atomic.Int64
-	fresh  atomic.Int64
+	stored  atomic.Int64
+	fresh   atomic.Int64
+	renewed atomic.Int64
 }
 
 // WriterOptions bound a Writer.
@@ -67,6 +70,11 @@ type WriterOptions struct {
 	Workers   int // compressing and sealing; 0: one per processor
 	Uploaders int // 0: 2
 	Now       time.Time
+
+	// Job names what is backed up: the machine's earlier runs with that name
+	// saved the same folders. It is a name of a file; "" if there is none.
+	Job    string
+	Hollow HollowLimits // zero: the default
 }
 
 // maxPacks bounds the packs in memory, open ones and those on their way. It
@@ -88,7 +96,7 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 	}
 	w := &Writer{
 		r: r, local: l, live: live.NewSet(), run: uint64(o.Now.UnixMicro()),
-		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]pack.Geometry),
+		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]*usedPack), job: o.Job, hollow: &hollow{},
 		pending: make(map[chunk.ID]table.Address),
 		jobs:    make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),
 		objects: make(chan []byte, maxPacks), frames: make(chan []byte, 2*o.Workers+2),
@@ -112,6 +120,12 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 	if w.index, err = r.syncIndex(ctx, l, w.absent); err != nil {
 		return nil, err
 	}
+	if w.job != "" {
+		if o.Hollow == (HollowLimits{}) {
+			o.Hollow = defaultHollow()
+		}
+		w.hollow = w.chooseHollow(o.Hollow)
+	}
 	inner, stop := context.WithCancel(ctx)
 	w.stop = stop
 	w.group, w.ctx = errgroup.WithContext(inner)
@@ -134,28 +148,48 @@ func (w *Writer) Close() error {
 // Stored returns how many bytes were put into the vault so far.
 func (w *Writer) Stored() int64 { return w.stored.Load() }
 
-// Fresh returns how many bytes of content were not there before.
+// Fresh returns how many bytes of content were not there before. What was
+// stored again so that hollow frames die is not among them.
 func (w *Writer) Fresh() int64 { return w.fresh.Load() }
 
-// Has finds a chunk or page that is stored already. A chunk in a frame that a
-// collector has condemned counts as not there.
+// found is what is known of a chunk or page.
+type found uint8
+
+const (
+	unknown  found = iota // or in a frame that a collector has condemned
+	inHollow              // in a frame that this run wants to die
+	there
+)
+
+// Has finds a chunk or page that is stored already and can be relied on.
 func (w *Writer) Has(id chunk.ID) (table.Address, bool) {
+	a, f := w.find(id)
+	return a, f != unknown
+}
+
+func (w *Writer) find(id chunk.ID) (table.Address, found) {
 	w.mu.Lock()
 	a, ok := w.pending[id]
 	w.mu.Unlock()
 	if ok {
-		return a, true
+		return a, there
 	}
 	at, ok := w.index.Lookup(id)
 	if !ok {
-		return table.Address{}, false
+		return table.Address{}, unknown
 	}
 	p, ok := w.index.Pack(at.Pack)
 	if !ok {
-		return table.Address{}, false
+		return table.Address{}, unknown
 	}
 	a = table.Address{Pack: p.ID, Offset: at.Offset, Length: at.Length}
-	return a, !w.absent.Needs(a.Pack, p.Geometry, a.Offset, a.Length)
+	switch {
+	case w.absent.Needs(a.Pack, p.Geometry, a.Offset, a.Length):
+		return table.Address{}, unknown
+	case w.hollow.has(a.Pack, p.Geometry, a.Offset, a.Length):
+		return a, inHollow
+	}
+	return a, there
 }
 
 // Usable says whether content at an address may be taken over into the new
@@ -177,8 +211,10 @@ func (w *Writer) packOf(id pack.ID) (index.Pack, bool) {
 // Store stores a chunk, unless it is there, and returns its address and
 // whether it was new. It does not keep data.
 func (w *Writer) Store(kind pack.Kind, id chunk.ID, data []byte) (table.Address, bool, error) {
-	if a, ok := w.Has(id); ok && int(a.Length) == len(data) {
-		return a, false, nil
+	known, f := w.find(id)
+	again := f == inHollow && w.hollow.left.Load() >= int64(len(data))
+	if f != unknown && !again && int(known.Length) == len(data) {
+		return known, false, nil
 	}
 	b, err := w.room(kind, len(data))
 	if err != nil {
@@ -188,7 +224,11 @@ func (w *Writer) Store(kind pack.Kind, id chunk.ID, data []byte) (table.Address,
 	if err != nil {
 		return table.Address{}, false, err
 	}
-	if kind != pack.Pages {
+	switch {
+	case again:
+		w.hollow.left.Add(-int64(len(data)))
+		w.renewed.Add(int64(len(data)))
+	case kind != pack.Pages:
 		w.fresh.Add(int64(len(data)))
 	}
 	w.mu.Lock()

@@ -243,6 +243,9 @@ func printSummary(app *cli.App, s *backup.Summary, dryRun bool) {
 		cli.Count(n.New), cli.Count(n.Changed), cli.Count(n.Unchanged), cli.Count(n.Removed))
 	app.Printf("data: %s read, %s new, %s stored, in %s\n",
 		cli.Size(n.BytesRead), cli.Size(n.BytesNew), cli.Size(n.BytesStored), cli.Duration(s.Finished.Sub(s.Started)))
+	if s.Renewed > 0 {
+		app.Printf("moved: %s out of old packs of which little is needed\n", cli.Size(s.Renewed))
+	}
 	if n.Warnings > 0 {
 		app.Printf("with %s\n", cli.Counted(n.Warnings, "warning", "warnings"))
 	}
@@ -282,14 +285,15 @@ type summaryJSON struct {
 	Started    string         `json:"started"`
 	Finished   string         `json:"finished"`
 	Statistics statisticsJSON `json:"statistics"`
-	Warnings   []warningJSON  `json:"warnings"` // a thousand at most; statistics has their number
-	Skipped    []cli.Path     `json:"skipped"`  // sockets
+	Renewed    uint64         `json:"bytes_moved,omitempty"` // stored again, so that old packs of which little is needed can go
+	Warnings   []warningJSON  `json:"warnings"`              // a thousand at most; statistics has their number
+	Skipped    []cli.Path     `json:"skipped"`               // sockets
 }
 
 func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
 	j := summaryJSON{
 		Sequence: s.Sequence, DryRun: dryRun, Started: cli.JSONTime(s.Started), Finished: cli.JSONTime(s.Finished),
-		Statistics: statisticsJSON(s.Statistics), Warnings: newWarningsJSON(s.Warned), Skipped: []cli.Path{},
+		Statistics: statisticsJSON(s.Statistics), Renewed: s.Renewed, Warnings: newWarningsJSON(s.Warned), Skipped: []cli.Path{},
 	}
 	if !dryRun {
 		j.Point = s.Point.String()

@@ -88,6 +88,11 @@ func runsOf(masks []uint8) []Run {
 	return runs
 }
 
+// NeedOf returns the Need of a pack whose frames have these needs, not all 0.
+func NeedOf(id pack.ID, masks []uint8) Need {
+	return Need{Pack: id, Frames: uint32(len(masks)), Runs: runsOf(masks)}
+}
+
 // Set collects what a point needs. It takes one byte for each frame of each
 // pack that is needed, and some 100 bytes for each pack. It is for one
 // goroutine at a time.
@@ -196,7 +201,7 @@ func (s *Set) Get(id pack.ID) (Need, bool) {
 	if !ok {
 		return Need{}, false
 	}
-	return Need{Pack: id, Frames: uint32(len(masks)), Runs: runsOf(masks)}, true
+	return NeedOf(id, masks), true
 }
 
 // All yields the Needs in ascending order of packs.
