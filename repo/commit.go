@@ -150,6 +150,9 @@ func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
 		return point.ID{}, 0, fmt.Errorf("%s: no number can follow, somebody forged it: %w", point.Name(last), fault.Corrupt)
 	}
 	h, _, err := r.readPoint(ctx, last)
+	if damaged(err) { // or read badly: what the chain says stays for ever
+		h, _, err = r.readPoint(ctx, last)
+	}
 	if damaged(err) {
 		// A damaged point must not stop backups: `check` reports it, and the
 		// chain shows the gap.

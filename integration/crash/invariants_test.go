@@ -1,0 +1,50 @@
+package crash
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
+)
+
+// whole checks that a repository has no damage, and that these points are there
+// and hold what they held.
+func (w *world) whole(ctx context.Context, s store.Store, points map[point.ID][32]byte) error {
+	r, err := w.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	report, err := repo.Check(ctx, r, repo.CheckOptions{ReadData: 1})
+	if err != nil {
+		return err
+	}
+	for _, f := range report.Faults {
+		return fmt.Errorf("check: %s hurts %v: %w", f.Object, f.Files, f.Err)
+	}
+	list, err := r.Points(ctx)
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, p := range list {
+		want, ok := points[p.ID]
+		if !ok {
+			continue // its reply was lost
+		}
+		found++
+		got, err := digest(ctx, r, p)
+		if err != nil {
+			return fmt.Errorf("point %d: %w", p.Sequence, err)
+		}
+		if got != want {
+			return fmt.Errorf("point %d holds something else than when it was acknowledged: %w", p.Sequence, fault.Corrupt)
+		}
+	}
+	if found != len(points) {
+		return fmt.Errorf("%d of %d acknowledged points are there: %w", found, len(points), fault.NotExist)
+	}
+	return nil
+}

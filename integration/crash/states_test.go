@@ -1,0 +1,279 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/integration/sim"
+)
+
+// step is one thing that a machine or a vault does.
+type step struct {
+	name string
+	run  func(*world, context.Context) error
+}
+
+// recovery is what happens after a crash, without anybody's help.
+var recovery = []step{
+	{"backup", (*world).backup},
+}
+
+// crasher takes a world through its steps and looks at what every crash would
+// leave.
+type crasher struct {
+	t      *testing.T
+	seed   uint64
+	depth  int // crashes of recoveries, and of those
+	budget atomic.Int64
+	states atomic.Int64
+	queue  chan state
+	busy   sync.WaitGroup
+	failed atomic.Bool
+}
+
+// state is a world after a crash.
+type state struct {
+	*world
+	what  string
+	seed  uint64
+	depth int // crashes so far
+}
+
+// start starts n workers, which look at states until stop.
+func (c *crasher) start(ctx context.Context, n int) (stop func()) {
+	c.queue = make(chan state, 4*n)
+	var workers sync.WaitGroup
+	for range n {
+		workers.Go(func() {
+			for s := range c.queue {
+				c.look(ctx, s)
+				c.busy.Done()
+			}
+		})
+	}
+	return func() {
+		c.busy.Wait()
+		close(c.queue)
+		workers.Wait()
+	}
+}
+
+// look lets a crashed world recover, perhaps with a crash on the way, and checks
+// it.
+func (c *crasher) look(ctx context.Context, s state) {
+	c.states.Add(1)
+	again := int64(0)
+	random := rand.New(rand.NewPCG(c.seed, s.seed))
+	if s.depth < c.depth {
+		again = 1 + random.Int64N(30)
+	}
+	err := s.lose(random)
+	if err == nil {
+		err = c.run(ctx, s, recovery, again)
+	}
+	if err == nil {
+		err = s.verify(ctx)
+	}
+	if err = errors.Join(err, s.gone()); err != nil && !c.failed.Swap(true) {
+		c.t.Errorf("seed %d, crashed at %s: %v", c.seed, s.what, err)
+	}
+}
+
+// lose takes a part of the local state, as it happens: each of it can be lost
+// without harm.
+func (s *state) lose(random *rand.Rand) error {
+	lost := [...]string{"", "", "index", "copies", "index copies"}[random.IntN(5)]
+	folders, err := filepath.Glob(filepath.Join(s.state(), "*"))
+	if err != nil {
+		return err
+	}
+	var list []string
+	switch lost {
+	case "":
+		return nil
+	case "index copies":
+		list = []string{"index", "copies"}
+	default:
+		list = []string{lost}
+	}
+	s.what += ", without " + lost
+	for _, folder := range folders {
+		for _, part := range list {
+			if err := os.RemoveAll(filepath.Join(folder, part)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// run runs steps; each operation that changes something is a crash. With at it
+// is only the at-th one of all steps, and only one crash.
+func (c *crasher) run(ctx context.Context, s state, steps []step, at int64) error {
+	var mu sync.Mutex
+	n := int64(0)
+	var now string
+	watch := func(place string) sim.Watcher {
+		return func(op sim.Op) sim.Fate {
+			if !op.Changes() {
+				return sim.Fate{}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			n++
+			if s.depth > 0 && n != at {
+				return sim.Fate{}
+			}
+			c.crash(s, fmt.Sprintf("%s, %s of %s: %s", s.what, now, place, op), n)
+			return sim.Fate{}
+		}
+	}
+	for _, step := range steps {
+		mu.Lock()
+		now = step.name
+		mu.Unlock()
+		s.primary.Settle()
+		s.replica.Settle()
+		s.primary.Watch(watch("vault"))
+		s.replica.Watch(watch("replica"))
+		err := step.run(s.world, ctx)
+		s.primary.Watch(nil)
+		s.replica.Watch(nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+// crash queues the states that a crash at this moment can leave.
+func (c *crasher) crash(s state, what string, n int64) {
+	for kept := range sim.Share(sim.NumShares) {
+		if s.depth > 0 && int64(kept) != n%int64(sim.NumShares) || c.failed.Load() {
+			continue
+		}
+		seed := s.seed*1000 + uint64(n)*10 + uint64(kept)
+		w, err := s.snapshot(kept, seed)
+		if err != nil {
+			c.t.Error(err)
+			return
+		}
+		c.busy.Add(1)
+		next := state{world: w, what: fmt.Sprintf("%s, %s kept", what, kept), seed: seed, depth: s.depth + 1}
+		if s.depth == 0 {
+			c.queue <- next
+			continue
+		}
+		// A worker looks at it itself, as all of them could be waiting here.
+		c.look(context.WithoutCancel(c.t.Context()), next)
+		c.busy.Done()
+	}
+}
+
+// verify checks everything that must hold after a recovery.
+func (w *world) verify(ctx context.Context) error {
+	return errors.Join(w.whole(ctx, w.primary, w.points))
+}
+
+// Whatever is cut short and wherever: the next run goes on from there.
+func TestCrashAfterEveryOperation(t *testing.T) {
+	want := int64(5000)
+	if os.Getenv("TIDEMARK_LONG") != "" {
+		want = 50_000
+	}
+	began := time.Now()
+	total := int64(0)
+	for seed := uint64(1); total < want && !t.Failed(); seed++ {
+		c := &crasher{t: t, seed: seed, depth: 2}
+		stop := c.start(t.Context(), 2)
+		c.history(t.Context())
+		stop()
+		total += c.states.Load()
+	}
+	t.Logf("%d states in %v", total, time.Since(began).Round(time.Second))
+}
+
+// history is a life of a world.
+func (c *crasher) history(ctx context.Context) {
+	w, err := newWorld(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() {
+		if err := w.gone(); err != nil {
+			c.t.Error(err)
+		}
+	}()
+	s := state{world: w, what: "history"}
+	random := rand.New(rand.NewPCG(c.seed, 0))
+	for round := range 4 {
+		if err := w.change(random); err != nil {
+			c.t.Fatal(err)
+		}
+		s.what = fmt.Sprintf("round %d", round)
+		s.seed = uint64(round + 1)
+		if err := c.run(ctx, s, []step{{"backup", (*world).backup}}, 0); err != nil {
+			c.t.Errorf("seed %d: %v", c.seed, err)
+			return
+		}
+		c.busy.Wait() // before the source changes
+		w.advance(25 * time.Hour)
+	}
+}
+
+// change changes the files: small ones, a large one, an image of many frames.
+func (w *world) change(random *rand.Rand) error {
+	for range 3 {
+		if err := w.write(fmt.Sprintf("small/%d", random.IntN(12)), noise(random.Uint64()>>44, 700+random.IntN(4000))); err != nil {
+			return err
+		}
+	}
+	if err := w.write("large", noise(random.Uint64()>>44, 200_000)); err != nil {
+		return err
+	}
+	path := filepath.Join(w.source(), "disk.img")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for i := range 2 {
+		if _, err := f.WriteAt(noise(random.Uint64()>>44, 3000), int64(random.IntN(30)<<14+i)); err != nil {
+			return err
+		}
+	}
+	return os.Symlink("large", filepath.Join(w.source(), fmt.Sprint("link", random.Uint32())))
+}
+
+func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
+
+// faultCounter fails the n-th operation of those that it is on, or all from it
+// on.
+type faultCounter struct {
+	n    int64
+	on   func(sim.Op) bool
+	fate sim.Fate
+	ever bool
+
+	seen atomic.Int64
+}
+
+func (c *faultCounter) watch(op sim.Op) sim.Fate {
+	if !c.on(op) {
+		return sim.Fate{}
+	}
+	if n := c.seen.Add(1); n == c.n || c.ever && n > c.n {
+		return c.fate
+	}
+	return sim.Fate{}
+}
+
+func (c *faultCounter) hit() bool { return c.seen.Load() >= c.n }
