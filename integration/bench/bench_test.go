@@ -122,6 +122,32 @@ func TestVerdictOfNothing(t *testing.T) {
 	}
 }
 
+// What does not compress is no yardstick where compressing is the work, and is
+// told all the same.
+func TestPlainPeer(t *testing.T) {
+	b := testBench(t, "", copier("tidemark", ""), copier("restic", ""), copier("kopia", ""))
+	b.tools[2].plain = true
+	for id, want := range map[string]string{
+		"first-large":  "2.00x as fast as restic; 0.50x as fast as kopia, which does not compress",
+		"first-random": "0.50x as fast as kopia",
+		"size-large":   "2.00x of kopia",
+	} {
+		b.cells[id] = map[string]*cell{}
+		for name, value := range map[string]float64{"tidemark": 10, "restic": 20, "kopia": 5} {
+			b.cells[id][name] = &cell{samples: []sample{{value: value}}}
+		}
+		all := rows()
+		r := all[slices.IndexFunc(all, func(r row) bool { return r.id == id })]
+		if got, _, _ := b.verdict(r); got != want {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
+	}
+	b.cells["first-large"]["kopia"].samples[0].value = 30
+	if got, _, _ := b.verdict(rows()[1]); got != "2.00x as fast as restic" {
+		t.Errorf("a slower one is named: %q", got)
+	}
+}
+
 func TestMedian(t *testing.T) {
 	c := &cell{samples: []sample{{3, usage{Peak: 1}}, {1, usage{Peak: 9}}, {2, usage{Peak: 2}}}}
 	if s, ok := c.median(); !ok || s.value != 2 || s.usage.Peak != 9 {

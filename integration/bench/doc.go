@@ -18,9 +18,14 @@
 //
 // Defaults of the peers, with encryption on: restic as it comes (AES-256-CTR
 // with Poly1305, zstd); kopia as it comes for a repository in a folder
-// (AES-256-GCM, and no compression: that is its default; the tool kopia-zstd
-// is the same with its global policy set to zstd-fastest); borg repokey-blake2
+// (AES-256-GCM, and no compression: that is its default), and once more as
+// kopia zstd, with its global policy set to zstd-fastest; borg repokey-blake2
 // with lz4. All keep their local caches as they do for any user.
+//
+// A peer that does not compress wins time with space. Where compressing or
+// decompressing content is part of the work, the best peer is the best of those
+// that compress; if the other one is faster still, the table says so beside it.
+// For incompressible data, for sizes, and where no content moves, all count.
 //
 // Cold means that the page cache was dropped before each measured act, not
 // that a disk below a virtual machine has forgotten what it read. CPU is user

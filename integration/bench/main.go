@@ -53,7 +53,7 @@ func parse(args []string) (o options, list bool, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&pattern, "rows", "", "measure only rows whose name matches this regular expression")
 	f.Float64Var(&o.scale, "scale", 1, "fraction of the full size of the data")
-	f.StringVar(&tools, "tools", "tidemark,restic,kopia,borg", "tools to run; also known: kopia-zstd; a peer that is not on PATH is left out")
+	f.StringVar(&tools, "tools", "tidemark,restic,kopia,kopia-zstd,borg", "tools to run; a peer that is not on PATH is left out")
 	f.IntVar(&o.runs, "runs", 1, "runs of each step, of which the median counts")
 	f.StringVar(&o.work, "work", "", "folder for data and repositories (40 GB at full scale); emptied as the run goes on")
 	f.StringVar(&o.tidemark, "tidemark", "", "measure this tidemark instead of building one from the module the bench is started in")

@@ -31,6 +31,7 @@ type tool struct {
 	name, path, version string
 	note                string // its settings, for the table's legend
 	peer, golang        bool   // golang: its memory is a yardstick
+	plain               bool   // stores everything as it is, whether it shrinks or not
 	allowed             []int  // exit codes that mean success
 	env                 func(p *place) []string
 	create              func(p *place) [][]string // run in order
@@ -168,7 +169,10 @@ func restic() *tool {
 }
 
 func kopia(zstd bool) *tool {
-	t := &tool{name: "kopia", path: "kopia", version: "--version", golang: true, note: "defaults (no compression)"}
+	t := &tool{name: "kopia", path: "kopia", version: "--version", golang: true, plain: true, note: "defaults, which do not compress"}
+	if zstd {
+		t.name, t.plain, t.note = "kopia zstd", false, "the same program with its fastest zstd (policy set --global --compression=zstd-fastest)"
+	}
 	verb := func(p *place, args ...string) []string {
 		return append([]string{t.path, "--config-file=" + p.state + "/config", "--log-dir=" + p.state + "/log"}, args...)
 	}
@@ -185,9 +189,6 @@ func kopia(zstd bool) *tool {
 			c = append(c, verb(p, "policy", "set", "--global", "--compression=zstd-fastest"))
 		}
 		return c
-	}
-	if zstd {
-		t.name, t.note = "kopia-zstd", "global policy zstd-fastest"
 	}
 	t.backup = func(p *place) []string { return verb(p, "snapshot", "create", "--no-progress", p.source) }
 	t.points = func(p *place) []string { return verb(p, "snapshot", "list") }
