@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""Prints section 11 of repo/FORMAT.md: annotated hex dumps of a stored repository.
+"""Prints section 20 of repo/FORMAT.md: annotated hex dumps of a stored repository.
 
     dumps.py REPOSITORY --passphrase-file F [--into repo/FORMAT.md]
 
@@ -300,7 +300,7 @@ def dump_body(point):
             d.take(length - 4 * WIDTH)
 
 
-INTRODUCTION = """## 11. Hex dumps
+INTRODUCTION = """## 20. Hex dumps
 
 From the repository in `integration/compat/testdata/v1`; its passphrase is
 `correct horse battery staple`. A line shows an offset in the object, bytes

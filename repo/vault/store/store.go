@@ -87,6 +87,12 @@ type Object struct {
 	Modified time.Time
 }
 
+// Clock is a Store that knows what time it is at its place.
+type Clock interface {
+	// Now asks for the time by the clock that Object.Modified is of.
+	Now(ctx context.Context) (time.Time, error)
+}
+
 // Spacer is a Store that knows how full its place is.
 type Spacer interface {
 	// Space asks for the room of the place that holds the store.

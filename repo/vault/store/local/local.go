@@ -51,6 +51,7 @@ var (
 	_ store.Store    = (*Dir)(nil)
 	_ store.Spacer   = (*Dir)(nil)
 	_ store.Replacer = (*Dir)(nil)
+	_ store.Clock    = (*Dir)(nil)
 	_ io.Closer      = (*Dir)(nil)
 )
 

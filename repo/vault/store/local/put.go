@@ -170,6 +170,46 @@ func (d *Dir) writeTmp(data []byte) (string, error) {
 	return file.Name(), nil
 }
 
+// Now implements store.Clock: the time that the file system gives to a file
+// that is made now. On a network's share that is the server's.
+func (d *Dir) Now(ctx context.Context) (time.Time, error) {
+	now, err := d.now(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask for the time of %s: %w", d.root, writeKind(err))
+	}
+	return now, nil
+}
+
+func (d *Dir) now(ctx context.Context) (time.Time, error) {
+	if err := ctx.Err(); err != nil {
+		return time.Time{}, err
+	}
+	file, err := d.createTmp()
+	if errors.Is(err, iofs.ErrNotExist) {
+		if err := d.mkdir(store.Scratch); err != nil {
+			return time.Time{}, err
+		}
+		file, err = d.createTmp()
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer os.Remove(file.Name())
+	// Some servers give a file its time only when it is written to.
+	_, err = file.Write([]byte{0})
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	info, err := os.Stat(file.Name())
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
 func (d *Dir) createTmp() (*os.File, error) {
 	tmp := filepath.Join(d.root, store.Scratch, rand.Text())
 	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, d.fileMode)

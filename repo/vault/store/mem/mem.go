@@ -24,6 +24,7 @@ import (
 var (
 	_ store.Store    = (*Store)(nil)
 	_ store.Replacer = (*Store)(nil)
+	_ store.Clock    = (*Store)(nil)
 )
 
 // Verb is one of the operations of a store.
@@ -117,11 +118,18 @@ func (s *Store) SetLatency(d time.Duration) {
 	s.latency = d
 }
 
-// SetClock makes now the clock of the place, for Object.Modified.
+// SetClock makes now the clock of the place, for Now and Object.Modified.
 func (s *Store) SetClock(now func() time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clock = now
+}
+
+// Now implements store.Clock. It is no operation that a hook sees.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock(), ctx.Err()
 }
 
 // Counts returns what the store was asked since it was made, or since

@@ -1,0 +1,149 @@
+package retain
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
+)
+
+// Book is an open ledger and its State. Its methods may be called by several
+// goroutines.
+type Book struct {
+	ledger *ledger.Ledger
+	store  store.Store
+
+	mu    sync.Mutex
+	state *State
+}
+
+// Options say whose Book is opened and how; see ledger.Options.
+type Options struct {
+	Repository [16]byte
+	Memory     string
+	Accept     bool
+}
+
+// Open reads a repository's ledger. A vault that went back in time is
+// fault.Rollback, and the error names the points that are missing.
+func Open(ctx context.Context, s store.Store, o Options) (*Book, error) {
+	b := &Book{store: s, state: &State{}}
+	l, err := ledger.Open(ctx, s, ledger.Options{
+		Repository: o.Repository, Memory: o.Memory, Accept: o.Accept, Fold: func(e *ledger.Entry) { b.state.Fold(e) },
+	})
+	if back, ok := errors.AsType[*ledger.RollbackError](err); ok {
+		return nil, fmt.Errorf("%s: %w", lost(back), err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.ledger = l
+	return b, nil
+}
+
+// Ledger returns the ledger.
+func (b *Book) Ledger() *ledger.Ledger { return b.ledger }
+
+// View calls do with the State, which must not be changed, nor kept.
+func (b *Book) View(do func(*State)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	do(b.state)
+}
+
+// Refresh reads what others have appended.
+func (b *Book) Refresh(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ledger.Refresh(ctx)
+}
+
+// Read reads the clocks. A place that has none counts as having the machine's.
+func (b *Book) Read(ctx context.Context, machine time.Time) (Reading, error) {
+	r := Reading{Place: machine.Unix(), Machine: machine.Unix()}
+	if c, ok := b.store.(store.Clock); ok {
+		now, err := c.Now(ctx)
+		if err != nil {
+			return r, fmt.Errorf("read the vault's clock: %w", err)
+		}
+		r.Place = now.Unix()
+	}
+	return r, nil
+}
+
+// Append appends what plan wants to say at the vault's now; nothing, and nil,
+// if that is nothing. plan is called again when somebody else was faster. It
+// must not call the Book.
+func (b *Book) Append(ctx context.Context, key ed25519.PrivateKey, r Reading, plan func(*State, Verdict) ([]ledger.Record, error)) (*ledger.Entry, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ledger.Append(ctx, key, func(ledger.Head) (int64, []ledger.Record, error) {
+		v := b.state.Judge(r)
+		records, err := plan(b.state, v)
+		for _, record := range records {
+			if record.Kind() == ledger.KindClock {
+				v.Now = clamp(r.Place)
+			}
+		}
+		return v.Now, records, err
+	})
+}
+
+// Arrival is a point that has come, or that has no receipt yet.
+type Arrival struct {
+	Sequence uint64
+	ID       point.ID
+	Live     [32]byte
+	Until    int64 // an end that was asked for; 0: none
+	// Stored is when the place says that the point's object was stored, for
+	// one that is adopted; 0 for one that comes now.
+	Stored int64
+}
+
+// Admit gives receipts to points that have none; ascending sequences.
+func (b *Book) Admit(ctx context.Context, key ed25519.PrivateKey, r Reading, arrivals []Arrival) (*ledger.Entry, error) {
+	return b.Append(ctx, key, r, func(s *State, v Verdict) ([]ledger.Record, error) {
+		// The tags of one depend on those of the ones before.
+		trial := s
+		if len(arrivals) > 1 {
+			trial = s.clone()
+		}
+		var records []ledger.Record
+		for _, a := range arrivals {
+			if trial.Known(a.Sequence) || len(records) == maxBatch {
+				continue
+			}
+			at := max(r.Place, v.Now)
+			if a.Stored > 0 {
+				at = min(at, max(a.Stored, trial.arrivalBefore(a.Sequence)))
+			}
+			at = clamp(at)
+			record := ledger.Receipt{Sequence: a.Sequence, Point: a.ID, Live: a.Live, Arrival: at, Tags: trial.Assign(at, a.Until)}
+			records = append(records, record)
+			if trial != s {
+				f := &folding{State: trial, entry: &ledger.Entry{Time: v.Now}}
+				f.init()
+				f.receipt(record)
+			}
+		}
+		return records, nil
+	})
+}
+
+// arrivalBefore returns when the point before a sequence arrived, 0 if that is
+// not known.
+func (s *State) arrivalBefore(sequence uint64) int64 {
+	var at int64
+	for _, n := range s.order {
+		if n < sequence {
+			at = s.points[n].Arrival
+		}
+	}
+	return at
+}
