@@ -20,6 +20,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
@@ -58,7 +59,7 @@ const maxFaultFiles = 100
 type checker struct {
 	r       *Repository
 	o       CheckOptions
-	objects map[pack.ID]int64
+	objects map[pack.ID]packObject
 
 	mu     sync.Mutex
 	report *CheckReport
@@ -66,6 +67,8 @@ type checker struct {
 	heads  map[pack.ID]*checkedPack // nil: cannot be opened
 	pages  map[chunk.ID]*pageNeeds
 	read   map[pack.ID]bool // every frame was
+
+	compacted bool // some pack was moved, and may lack frames
 }
 
 // badPack is what is wrong with a pack.
@@ -181,9 +184,9 @@ func (c *checker) rounds(ctx context.Context) error {
 func (c *checker) openPacks(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	for id, size := range c.objects {
+	for id, object := range c.objects {
 		group.Go(func() error {
-			p, err := c.openPack(ctx, id, size)
+			p, err := c.openPack(ctx, id, object.size)
 			if err != nil && !damaged(err) {
 				return err
 			}
@@ -194,6 +197,7 @@ func (c *checker) openPacks(ctx context.Context) error {
 				return nil
 			}
 			c.heads[id] = p
+			c.compacted = c.compacted || p.moved != nil
 			c.report.Frames += p.Frames()
 			return nil
 		})
@@ -202,18 +206,18 @@ func (c *checker) openPacks(ctx context.Context) error {
 }
 
 func (c *checker) openPack(ctx context.Context, id pack.ID, size int64) (*checkedPack, error) {
-	h, err := c.r.readHead(ctx, id)
+	at, err := c.r.readPlace(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if h.ObjectSize() != size {
-		return nil, fmt.Errorf("%d bytes instead of %d: %w", size, h.ObjectSize(), fault.Corrupt)
+	if at.Moved == nil && at.Head.ObjectSize() != size {
+		return nil, fmt.Errorf("%d bytes instead of %d: %w", size, at.Head.ObjectSize(), fault.Corrupt)
 	}
-	o, err := c.r.openHead(h)
+	o, err := c.r.openPlace(at)
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.r.chunkList(h, o.Geometry)
+	list, err := c.r.chunkList(at.Head, o.Geometry)
 	if err != nil {
 		return nil, err
 	}
@@ -258,18 +262,19 @@ func (c *checker) readData(ctx context.Context) error {
 	done := 0
 	for _, id := range ids {
 		group.Go(func() error {
-			if err := c.readPack(ctx, c.heads[id]); err != nil {
+			n, err := c.readPack(ctx, c.heads[id])
+			if err != nil {
 				return err
 			}
 			c.mu.Lock()
 			done++
 			c.read[id] = true
 			c.report.PacksRead++
-			c.report.Bytes += c.objects[id]
-			n := done
+			c.report.Bytes += n
+			k := done
 			c.mu.Unlock()
 			if c.o.Progress != nil {
-				c.o.Progress(n, len(ids))
+				c.o.Progress(k, len(ids))
 			}
 			return nil
 		})
@@ -277,29 +282,37 @@ func (c *checker) readData(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (c *checker) readPack(ctx context.Context, p *checkedPack) error {
-	object, err := c.r.readPackObject(ctx, p.id, int64(p.frames[p.Frames()]))
-	if err != nil && !damaged(err) {
-		return err
-	}
-	var h *pack.Head
-	if err == nil {
-		h, err = pack.Parse(object)
-	}
-	if err != nil || int64(len(object)) != h.ObjectSize() {
-		c.breakPack(p.id, fmt.Errorf("changed while it was checked: %w", fault.Corrupt), -1)
-		return nil
+// readPack reads all frames of a pack that are there, and returns how many
+// bytes those were.
+func (c *checker) readPack(ctx context.Context, p *checkedPack) (int64, error) {
+	h, err := c.r.readHead(ctx, p.id)
+	if err != nil {
+		if damaged(err) {
+			c.breakPack(p.id, fmt.Errorf("changed while it was checked: %w", fault.Corrupt), -1)
+			err = nil
+		}
+		return 0, err
 	}
 	raw := make([]byte, p.Total)
 	good := make([]bool, h.Frames())
+	read := int64(h.Size())
+	frame := c.frames(ctx, p)
 	for i := range good {
-		offset, length := h.Frame(i)
-		sealed := object[offset : offset+length]
-		if sha256.Sum256(sealed) != h.Hashes[i] {
-			c.breakPack(p.id, fmt.Errorf("frame %d does not match its SHA-256: %w", i, fault.Corrupt), i)
+		if p.gone(i) {
 			continue
 		}
-		b, err := c.r.unsealFrame(nil, p.opened, i, sealed)
+		sealed, err := frame(i)
+		if err != nil && !damaged(err) {
+			return 0, err
+		}
+		if err == nil && sha256.Sum256(sealed) != h.Hashes[i] {
+			err = fmt.Errorf("frame %d does not match its SHA-256: %w", i, fault.Corrupt)
+		}
+		var b []byte
+		if err == nil {
+			read += int64(len(sealed))
+			b, err = c.r.unsealFrame(nil, p.opened, i, sealed)
+		}
 		if err != nil {
 			c.breakPack(p.id, err, i)
 			continue
@@ -311,10 +324,32 @@ func (c *checker) readPack(ctx context.Context, p *checkedPack) error {
 	list, err := c.r.chunkList(h, p.Geometry)
 	if err != nil {
 		c.breakPack(p.id, err, -1)
-		return nil
+		return read, nil
 	}
 	c.compareChunks(p, list, raw, good)
-	return nil
+	return read, nil
+}
+
+// frames returns what reads the stored frames of a pack. The object of one that
+// has not been moved is read at once: each read is a round trip.
+func (c *checker) frames(ctx context.Context, p *checkedPack) func(int) ([]byte, error) {
+	var buf []byte
+	one := func(i int) ([]byte, error) { return c.r.readFrame(ctx, p.opened, i, &buf) }
+	if p.moved != nil {
+		return one
+	}
+	object := make([]byte, p.opened.frames[p.Frames()])
+	n, err := place.Get(ctx, c.r.store, p.id.Name(), 0, object)
+	if err != nil || n < len(object) {
+		return one // moved since, or each frame says what is wrong
+	}
+	return func(i int) ([]byte, error) { return object[p.opened.frames[i]:p.opened.frames[i+1]], nil }
+}
+
+// gone says whether a compaction did not keep a frame.
+func (o *opened) gone(i int) bool {
+	_, _, _, err := o.frame(i)
+	return err != nil
 }
 
 func (c *checker) compareChunks(p *checkedPack, list []index.Chunk, raw []byte, good []bool) {

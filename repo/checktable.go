@@ -147,7 +147,7 @@ func (t *tableChecker) leaf(l *table.Leaf) {
 		if e.Tree != nil {
 			r := &e.Tree.Ref
 			ok = t.need(r.Pack, r.Offset, r.Length, true, true) && ok
-			if len(t.bad) > 0 {
+			if len(t.bad) > 0 || t.compacted {
 				ok = t.extents(e) && ok
 			}
 		}
@@ -205,8 +205,16 @@ func (n *pageNeeds) add(id pack.ID, g pack.Geometry, offset, length uint32) {
 	n.frames = append(n.frames, frameNeed{id, g, offset, offset + length})
 }
 
-// broken says whether raw bytes lie in a frame that is known to be damaged.
+// broken says whether raw bytes lie in a frame that is known to be damaged, or
+// that a compaction did not keep: then somebody needs it, which nobody should.
 func (t *tableChecker) broken(id pack.ID, g pack.Geometry, offset, length uint32) bool {
+	if p := t.heads[id]; p != nil && p.moved != nil {
+		for i := g.FrameOf(offset); i <= g.FrameOf(offset+length-1); i++ {
+			if _, _, _, err := p.frame(i); err != nil {
+				t.breakPack(id, err, i)
+			}
+		}
+	}
 	b := t.bad[id]
 	if b == nil {
 		return false

@@ -1,16 +1,18 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
-	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 )
 
 // maxHeads bounds the heads in memory: about 2 KiB each.
@@ -21,13 +23,30 @@ const maxHeads = 4096
 type opened struct {
 	pack.Geometry
 	id     pack.ID
-	frames []uint32 // offset of each stored frame, and the object's end
+	frames []uint32 // offset of each stored frame in the pack's own object, and that object's end
+	moved  *moved   // nil: the frames are there
 	box    *seal.Box
 }
 
-// frame returns where stored frame i is in the object.
-func (o *opened) frame(i int) (offset, length uint32) {
-	return o.frames[i], o.frames[i+1] - o.frames[i]
+// moved is where a compaction has put the frames of a pack.
+type moved struct {
+	containers []pack.ID
+	places     []pack.Place // ascending frames; those that are not here are gone
+}
+
+// frame returns where stored frame i is. One that a compaction did not keep is
+// nowhere: fault.Corrupt, for whoever asks for it has a point that needs it.
+func (o *opened) frame(i int) (object string, offset, length uint32, err error) {
+	length = o.frames[i+1] - o.frames[i]
+	if o.moved == nil {
+		return o.id.Name(), o.frames[i], length, nil
+	}
+	k, ok := slices.BinarySearchFunc(o.moved.places, uint32(i), func(p pack.Place, frame uint32) int { return cmp.Compare(p.Frame, frame) })
+	if !ok {
+		return "", 0, 0, fmt.Errorf("frame %d of pack %s is gone, a collector found that no recovery point needs it: %w", i, o.id, fault.Corrupt)
+	}
+	p := o.moved.places[k]
+	return pack.ContainerName(o.moved.containers[p.Container]), p.Offset, length, nil
 }
 
 // heads keeps opened heads and session keys. A run seals one session key and
@@ -38,60 +57,22 @@ type heads struct {
 	sessions map[string]seal.Key
 }
 
-// getPack reads bytes of a pack's object. One that is missing may be on its
-// way back: a store that cannot replace an object in one step has none for a
-// moment while it is healed, but a copy.
-func (r *Repository) getPack(ctx context.Context, id pack.ID, offset int64, dst []byte) (int, error) {
-	n, err := r.store.Get(ctx, id.Name(), offset, dst)
-	if !errors.Is(err, fault.NotExist) {
-		return n, err
+// readPlace finds a pack and reads what comes before its frames.
+func (r *Repository) readPlace(ctx context.Context, id pack.ID) (*place.Place, error) {
+	p, err := place.Find(ctx, r.store, r.ID, id)
+	if errors.Is(err, fault.NotExist) {
+		return nil, fmt.Errorf("pack %s is missing from the vault: %w", id, fault.Corrupt)
 	}
-	if n, healing := r.store.Get(ctx, scrub.HealedName(id.Name()), offset, dst); healing == nil {
-		return n, nil
-	}
-	return r.store.Get(ctx, id.Name(), offset, dst) // it may be done by now
-}
-
-// readPackObject reads the whole object of a pack, which has that many bytes.
-func (r *Repository) readPackObject(ctx context.Context, id pack.ID, size int64) ([]byte, error) {
-	b := make([]byte, size+1) // one more tells whether it is longer
-	n, err := r.getPack(ctx, id, 0, b)
-	if err == nil && int64(n) != size {
-		err = fmt.Errorf("pack %s has not %d bytes: %w", id, size, fault.Corrupt)
-	}
-	return b[:n], err
+	return p, err
 }
 
 // readHead reads what comes before the frames of a pack.
 func (r *Repository) readHead(ctx context.Context, id pack.ID) (*pack.Head, error) {
-	buf := make([]byte, pack.HeadRead)
-	n, err := r.getPack(ctx, id, 0, buf)
-	if errors.Is(err, fault.NotExist) {
-		return nil, fmt.Errorf("pack %s is missing from the vault: %w", id, fault.Corrupt)
-	}
+	p, err := r.readPlace(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("read pack %s: %w", id, err)
+		return nil, err
 	}
-	need, err := pack.Need(buf[:n])
-	if err != nil {
-		return nil, fmt.Errorf("read pack %s: %w", id, err)
-	}
-	if need > n && n == len(buf) {
-		buf = append(make([]byte, 0, need), buf...)[:need]
-		more, err := r.getPack(ctx, id, int64(n), buf[n:])
-		if err != nil {
-			return nil, fmt.Errorf("read pack %s: %w", id, err)
-		}
-		n += more
-	}
-	h, err := pack.Parse(buf[:n])
-	if err != nil {
-		return nil, fmt.Errorf("read pack %s: %w", id, err)
-	}
-	if h.ID != id || seal.RepositoryID(h.Repository) != r.ID {
-		return nil, fmt.Errorf("object of pack %s holds pack %s of repository %x: %w", id, h.ID, h.Repository, fault.Corrupt)
-	}
-	return h, nil
+	return p.Head, nil
 }
 
 // geometry opens the sealed geometry of a head, and checks that no frame is
@@ -155,11 +136,11 @@ func (r *Repository) openPack(ctx context.Context, id pack.ID) (*opened, error) 
 	if r.keys == nil {
 		return nil, fmt.Errorf("open pack: the repository is locked: %w", fault.Locked)
 	}
-	h, err := r.readHead(ctx, id)
+	p, err := r.readPlace(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if o, err = r.openHead(h); err != nil {
+	if o, err = r.openPlace(p); err != nil {
 		return nil, err
 	}
 	hs.mu.Lock()
@@ -182,7 +163,20 @@ func (r *Repository) OpenPack(ctx context.Context, id pack.ID) error {
 	return err
 }
 
-func (r *Repository) openHead(h *pack.Head) (*opened, error) {
+// reopenPack returns the opened head of a pack of which a known frame was not
+// where o says: it was moved since.
+func (r *Repository) reopenPack(ctx context.Context, o *opened) (*opened, error) {
+	hs := &r.reader.heads
+	hs.mu.Lock()
+	if hs.packs[o.id] == o {
+		delete(hs.packs, o.id)
+	}
+	hs.mu.Unlock()
+	return r.openPack(ctx, o.id)
+}
+
+func (r *Repository) openPlace(p *place.Place) (*opened, error) {
+	h := p.Head
 	g, err := r.geometry(h)
 	if err != nil {
 		return nil, err
@@ -200,23 +194,49 @@ func (r *Repository) openHead(h *pack.Head) (*opened, error) {
 		o.frames[i], _ = h.Frame(i)
 	}
 	o.frames[h.Frames()] = uint32(h.ObjectSize())
+	if p.Moved != nil {
+		o.moved = &moved{p.Moved.Containers, p.Moved.Places}
+	}
 	return o, nil
 }
 
-// packObjects lists the packs in the store with the sizes of their objects.
-// Those that are being healed count, too, and are listed first: so one is seen
-// as its copy or, once that is gone, as itself.
-func (r *Repository) packObjects(ctx context.Context) (map[pack.ID]int64, error) {
-	packs := make(map[pack.ID]int64)
-	for _, prefix := range []string{scrub.HealedName(pack.Prefix), pack.Prefix} {
+// packObject is how a pack is stored.
+type packObject struct {
+	size       int64  // of the pack's own object; 0: there is none
+	generation uint32 // of its newest moved record; 0: there is none
+}
+
+// stamp tells one way of storing a pack from another, as the index remembers
+// it. No object has 2^31 bytes.
+func (p packObject) stamp() uint32 {
+	if p.generation > 0 {
+		return 1<<31 | p.generation
+	}
+	return uint32(p.size)
+}
+
+// packObjects lists the packs in the store. Those that are being healed count,
+// too, and are listed first: so one is seen as its copy or, once that is gone,
+// as itself. Moved records come last, since they are put long before the pack's
+// own object is deleted.
+func (r *Repository) packObjects(ctx context.Context) (map[pack.ID]packObject, error) {
+	packs := make(map[pack.ID]packObject)
+	for _, prefix := range []string{place.HealedName(pack.Prefix), pack.Prefix} {
 		for object, err := range r.store.List(ctx, prefix) {
 			if err != nil {
 				return nil, fmt.Errorf("list packs: %w", err)
 			}
-			if id, err := pack.ParseName(strings.TrimPrefix(object.Name, scrub.Healed)); err == nil {
-				packs[id] = object.Size
+			if id, err := pack.ParseName(strings.TrimPrefix(object.Name, place.Healed)); err == nil {
+				packs[id] = packObject{size: object.Size}
 			}
 		}
+	}
+	generations, err := place.Generations(ctx, r.store)
+	if err != nil {
+		return nil, err
+	}
+	for id, g := range generations {
+		packs[id] = packObject{packs[id].size, g}
 	}
 	return packs, nil
 }

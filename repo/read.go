@@ -3,6 +3,7 @@ package repo
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 )
 
 // reader opens frames and keeps the decoded ones, within a budget.
@@ -192,21 +194,46 @@ func (r *Repository) decode(ctx context.Context, o *opened, i int, f *frame) {
 func (r *Repository) openFrame(ctx context.Context, o *opened, i int, dst []byte) ([]byte, error) {
 	r.reader.workers <- struct{}{}
 	defer func() { <-r.reader.workers }()
-	offset, length := o.frame(i)
 	buf := r.reader.scratch.Get().(*[]byte)
 	defer r.reader.scratch.Put(buf)
-	if cap(*buf) < int(length) {
-		*buf = make([]byte, length)
-	}
-	sealed := (*buf)[:length]
-	n, err := r.getPack(ctx, o.id, int64(offset), sealed)
+	sealed, err := r.readFrame(ctx, o, i, buf)
 	if err != nil {
-		return nil, fmt.Errorf("read frame %d of pack %s: %w", i, o.id, err)
-	}
-	if n < len(sealed) {
-		return nil, fmt.Errorf("pack %s ends within frame %d: %w", o.id, i, fault.Corrupt)
+		return nil, err
 	}
 	return r.unsealFrame(dst, o, i, sealed)
+}
+
+// maxMoves bounds how often one reading runs after a pack that is moved.
+const maxMoves = 4
+
+// readFrame reads a stored frame into buf, wherever it is by now: an object
+// that was there when the pack was opened may have been compacted since.
+func (r *Repository) readFrame(ctx context.Context, o *opened, i int, buf *[]byte) ([]byte, error) {
+	for moves := 0; ; moves++ {
+		object, offset, length, err := o.frame(i)
+		if err != nil {
+			return nil, err
+		}
+		if cap(*buf) < int(length) {
+			*buf = make([]byte, length)
+		}
+		sealed := (*buf)[:length]
+		n, err := place.Get(ctx, r.store, object, int64(offset), sealed)
+		if errors.Is(err, fault.NotExist) && moves < maxMoves {
+			var again *opened
+			if again, err = r.reopenPack(ctx, o); err == nil {
+				o = again
+				continue
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read frame %d of pack %s: %w", i, o.id, err)
+		}
+		if n < len(sealed) {
+			return nil, fmt.Errorf("%s ends within frame %d of pack %s: %w", object, i, o.id, fault.Corrupt)
+		}
+		return sealed, nil
+	}
 }
 
 // unsealFrame opens a stored frame in place, decompresses it and appends it to

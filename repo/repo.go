@@ -30,6 +30,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
@@ -158,6 +159,9 @@ func Open(ctx context.Context, s store.Store, o Options) (*Repository, error) {
 	for feature, err := range s.List(ctx, prefixFeatures) {
 		if err != nil {
 			return nil, fmt.Errorf("open repository: %w", err)
+		}
+		if feature.Name == place.Feature {
+			continue
 		}
 		return nil, fmt.Errorf("open repository: it has %s, which this version of Tidemark does not know; use a newer one: %w", feature.Name, fault.Unsupported)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 )
 
 // syncIndex opens the local index and makes it agree with the packs in the
@@ -39,9 +40,9 @@ func (r *Repository) fillIndex(ctx context.Context, ix *index.Index, absent *kee
 	}
 	gone := make(map[pack.ID]bool)
 	for _, p := range ix.Packs() {
-		// One of another size was cut short, or swapped. As it is not known any
-		// more its head is read, which says so, too.
-		if size, there := objects[p.ID]; !there || size != int64(p.Size) {
+		// One of another size was cut short, swapped, or moved since. As it is not
+		// known any more its head is read, which says so, too.
+		if o, there := objects[p.ID]; !there || o.stamp() != p.Size {
 			gone[p.ID] = true
 		}
 	}
@@ -66,14 +67,14 @@ func (r *Repository) fillIndex(ctx context.Context, ix *index.Index, absent *kee
 
 // addPacks reads the chunk lists of packs side by side, and enters them into
 // the index in order.
-func (r *Repository) addPacks(ctx context.Context, ix *index.Index, ids []pack.ID, sizes map[pack.ID]int64, absent *keep.Absent) error {
+func (r *Repository) addPacks(ctx context.Context, ix *index.Index, ids []pack.ID, objects map[pack.ID]packObject, absent *keep.Absent) error {
 	packs := make([]index.Pack, len(ids))
 	lists := make([][]index.Chunk, len(ids))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for i, id := range ids {
 		group.Go(func() (err error) {
-			packs[i], lists[i], err = r.readChunks(ctx, id, sizes[id])
+			packs[i], lists[i], err = r.readChunks(ctx, id, objects[id])
 			if errors.Is(err, fault.Corrupt) {
 				// A damaged pack is for `check` to report. Here its chunks
 				// count as not there, so that they are stored again.
@@ -103,21 +104,50 @@ func (r *Repository) addPacks(ctx context.Context, ix *index.Index, ids []pack.I
 	return nil
 }
 
-// readChunks reads a pack's geometry and chunk list.
-func (r *Repository) readChunks(ctx context.Context, id pack.ID, size int64) (index.Pack, []index.Chunk, error) {
-	h, err := r.readHead(ctx, id)
+// readChunks reads a pack's geometry and chunk list. Of a pack that has been
+// moved only those chunks count whose frames were kept, even while its own
+// object is still there: that will be deleted.
+func (r *Repository) readChunks(ctx context.Context, id pack.ID, object packObject) (index.Pack, []index.Chunk, error) {
+	h, kept, err := r.readStored(ctx, id, object)
 	if err != nil {
 		return index.Pack{}, nil, err
-	}
-	if size != h.ObjectSize() {
-		return index.Pack{}, nil, fmt.Errorf("pack %s has %d bytes instead of %d: %w", id, size, h.ObjectSize(), fault.Corrupt)
 	}
 	g, err := r.geometry(h)
 	if err != nil {
 		return index.Pack{}, nil, err
 	}
 	chunks, err := r.chunkList(h, g)
-	return index.Pack{ID: id, Geometry: g, Size: uint32(size)}, chunks, err
+	chunks = slices.DeleteFunc(chunks, func(c index.Chunk) bool {
+		for i := g.FrameOf(c.Offset); i <= g.FrameOf(c.Offset+c.Length-1); i++ {
+			if !kept(i) {
+				return true
+			}
+		}
+		return false
+	})
+	return index.Pack{ID: id, Geometry: g, Size: object.stamp()}, chunks, err
+}
+
+// readStored reads the head of a pack that was listed, and says which of its
+// frames count.
+func (r *Repository) readStored(ctx context.Context, id pack.ID, object packObject) (h *pack.Head, kept func(int) bool, err error) {
+	if object.generation > 0 {
+		m, err := place.Read(ctx, r.store, r.ID, id, object.generation)
+		if errors.Is(err, fault.NotExist) {
+			err = fmt.Errorf("moved once more since it was listed: %w", fault.Corrupt) // the next run counts it
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return m.Head, func(i int) bool { _, _, _, ok := m.Find(i); return ok }, nil
+	}
+	if h, err = r.readHead(ctx, id); err != nil {
+		return nil, nil, err
+	}
+	if object.size != h.ObjectSize() {
+		return nil, nil, fmt.Errorf("pack %s has %d bytes instead of %d: %w", id, object.size, h.ObjectSize(), fault.Corrupt)
+	}
+	return h, func(int) bool { return true }, nil
 }
 
 // chunkList opens the chunk list of a head.

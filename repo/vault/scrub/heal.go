@@ -8,14 +8,15 @@ import (
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
 // Healed is where copies of objects lie while they are put back.
-const Healed = "healed/"
+const Healed = place.Healed
 
 // HealedName returns where the copy of an object lies while it is healed.
-func HealedName(name string) string { return Healed + name }
+func HealedName(name string) string { return place.HealedName(name) }
 
 // Heal puts the bytes that an object once had back in its place, whatever is
 // there now, and returns once that is durable. Bytes that are not right for
