@@ -29,6 +29,7 @@ package fs
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"time"
 
@@ -105,6 +106,7 @@ type Tree struct {
 	ahead   readAhead
 	listing listAhead
 	inodes  inodeHash
+	content [16]byte // drawn for each tree, see ContentID
 	scanned xattrScan
 }
 
@@ -139,6 +141,7 @@ func New(src Source, opt Options) *Tree {
 	}
 	t := &Tree{src: src, opt: opt, pages: table.NewCache(opt.CacheBytes)}
 	t.inodes.init()
+	_, _ = rand.Read(t.content[:])
 	t.ahead.init(src)
 	t.listing.init()
 	t.points.init()

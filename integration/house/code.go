@@ -17,6 +17,7 @@ var hosts = []string{"platform", "fs/fuse", "fs/winfsp", "fs/webdav", "fs/mount"
 // reason. All others get the time as an argument.
 var clocks = map[string]string{
 	"fs/fs.go":                           "the default of Options.Now",
+	"fs/webdav/webdav.go":                "the default of Options.Now, for deadlines of connections",
 	"repo/vault/store/local/local.go":    "how old a leftover is; nothing is promised on it",
 	"repo/vault/store/mem/mem.go":        "the clock of a place, unless a test sets another",
 	"repo/vault/store/storetest/list.go": "compares with the clock of the place",

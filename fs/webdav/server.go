@@ -1,0 +1,59 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+const (
+	// maxConnections bounds the memory that clients take. W11: Windows may
+	// open one for each file and forget it, so that idle ones are ended.
+	maxConnections = 512
+	idle           = 60 * time.Second
+
+	// patience is how long a client may take for a buffer of what it asked
+	// for. Who is slow keeps his connection, who has gone does not.
+	patience = 2 * time.Minute
+
+	// ending is how long requests under way have when the share ends.
+	ending = 5 * time.Second
+)
+
+// extend gives the client time for what is sent next. Not every
+// http.ResponseWriter can do it; those of tests cannot.
+func (q *request) extend() {
+	_ = http.NewResponseController(q.w).SetWriteDeadline(q.opt.Now().Add(patience))
+}
+
+// Serve answers on l until ctx is done. Requests under way may then end within
+// a few seconds.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	s := &http.Server{
+		Handler: h, ReadHeaderTimeout: 15 * time.Second, ReadTimeout: time.Minute, IdleTimeout: idle,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(netutil.LimitListener(l, maxConnections)) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), ending)
+	defer cancel()
+	if err := s.Shutdown(last); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("end the share on %s: %w", l.Addr(), err)
+	}
+	_ = s.Close() // what is under way still is cut short, and its client sees it
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
