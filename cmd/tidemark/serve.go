@@ -30,8 +30,9 @@ func newServe(app *cli.App) *cobra.Command {
 		Long: `Show all recovery points as a read-only WebDAV share, which Windows, macOS and
 Linux map without a driver, and which a browser shows as pages:
 
-  http://127.0.0.1:8080/latest/…                       the newest point
-  http://127.0.0.1:8080/points/2026-11-22_10-00-00/…   each point, by its local time
+  http://127.0.0.1:8080/
+    latest/…                       the newest point
+    points/2026-11-22_10-00-00/…   each point, by its local time
 
 Links are followed within their point. Any folder comes as one file with ?zip,
 or with ?tar, which has all metadata.
