@@ -14,7 +14,8 @@ type Progress struct {
 	Files, Bytes           uint64
 	TotalFiles, TotalBytes uint64 // expected; 0: nobody knows
 	Current                string // the file at hand
-	Noun                   string // what Files counts; "" is "file". With another one no bytes are shown
+	Noun                   string // what Files counts; "" is "file". With another one no bytes are shown,
+	ShowBytes              bool   // unless this is set
 }
 
 const (
@@ -125,7 +126,7 @@ func progressLine(p Progress, rate float64, past time.Duration, width int) strin
 		files = Count(p.Files) + " of " + Counted(p.TotalFiles, noun, noun+"s")
 	}
 	parts = append(parts, files)
-	if p.Noun == "" {
+	if p.Noun == "" || p.ShowBytes {
 		parts = append(parts, Size(p.Bytes), Size(uint64(max(rate, 0)))+"/s")
 	}
 	if left, ok := timeLeft(p, rate, past); ok {

@@ -174,6 +174,13 @@ func decodePage(b []byte) (*page, error) {
 	return p, nil
 }
 
+// CheckPage says whether bytes are a page that keeps all rules; else it is
+// fault.Corrupt.
+func CheckPage(b []byte) error {
+	_, err := decodePage(b)
+	return err
+}
+
 func (p *page) decodeNeeds(b []byte) ([]byte, error) {
 	var err error
 	for i := range p.needs {

@@ -63,7 +63,7 @@ func putCopy(ctx context.Context, s store.Store, name string, data []byte) error
 	if !errors.Is(err, fault.Exist) {
 		return err
 	}
-	old, err := store.ReadAll(ctx, s, HealedName(name), limitOf(name))
+	old, err := store.ReadAll(ctx, s, HealedName(name), shapeOf(name).limit)
 	if err == nil && Verify(name, old) == nil {
 		return fmt.Errorf("another healing, from other bytes, is under way: %w", fault.Exist)
 	}
@@ -143,7 +143,7 @@ func Finish(ctx context.Context, s store.Store) (finished []string, err error) {
 }
 
 func finish(ctx context.Context, s store.Store, name string) error {
-	data, err := store.ReadAll(ctx, s, HealedName(name), limitOf(name))
+	data, err := store.ReadAll(ctx, s, HealedName(name), shapeOf(name).limit)
 	if errors.Is(err, fault.NotExist) {
 		return nil // whoever healed it was done
 	}
@@ -151,7 +151,7 @@ func finish(ctx context.Context, s store.Store, name string) error {
 		return err
 	}
 	if err != nil || Verify(name, data) != nil {
-		now, err := store.ReadAll(ctx, s, name, limitOf(name))
+		now, err := store.ReadAll(ctx, s, name, shapeOf(name).limit)
 		if err != nil || Verify(name, now) != nil {
 			return fmt.Errorf("%s, from which %s was to be healed, is damaged itself: %w", HealedName(name), name, fault.Corrupt)
 		}

@@ -2,6 +2,7 @@ package scrub_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,7 +33,7 @@ func makePackOf(repository [16]byte, seed uint64, frames, n int) (pack.ID, []byt
 		frame := storetest.Data(seed+uint64(i)+2, n)
 		all = append(all, frame...)
 		h.Lengths = append(h.Lengths, uint32(n))
-		h.Hashes = append(h.Hashes, sum(frame))
+		h.Hashes = append(h.Hashes, sha256.Sum256(frame))
 	}
 	return h.ID, append(h.Marshal(), all...)
 }

@@ -2,6 +2,8 @@ package scrub
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -12,68 +14,186 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
+// shape is what is known of the objects below one name.
+type shape struct {
+	prefix string // or the whole name
+	limit  int64  // bytes
+	// verify checks bytes against what they carry themselves and against the
+	// name.
+	verify func(name string, data []byte) error
+	// owned: the repository's ID follows the magic.
+	owned bool
+	// unproven: nothing in the object covers all of its bits, so that a
+	// machine remembers its SHA-256.
+	unproven bool
+}
+
+const (
+	small          = 1 << 20 // keys, intents and live pages are no larger
+	nameRepository = "repository"
+)
+
+// shapes returns all that are known. Others are let be: a later version may
+// have put them.
+func shapes() []shape {
+	return []shape{
+		{prefix: pack.Prefix, limit: pack.MaxObject, verify: verifyPack, owned: true},
+		{prefix: live.Prefix, limit: small, verify: verifyLive},
+		{prefix: point.Prefix, limit: point.MaxObject, verify: verifyPoint, owned: true},
+		{prefix: "gc/", limit: pack.MaxObject, verify: verifyRound, owned: true},
+		{prefix: "intents/", limit: small, verify: verifyIntent, owned: true, unproven: true},
+		{prefix: nameRepository, limit: small, verify: verifyRepository, owned: true, unproven: true},
+		{prefix: "keys/epoch-", limit: small, verify: verifyEpoch, owned: true, unproven: true},
+		// One of another repository may be there: FORMAT.md, 3.4.
+		{prefix: "keys/slot-", limit: small, verify: verifySlot, unproven: true},
+		{prefix: "keys/feature-", limit: small, verify: func(string, []byte) error { return nil }, unproven: true},
+	}
+}
+
+// shapeOf returns the shape of a name, the zero one if none is known.
+func shapeOf(name string) shape {
+	for _, s := range shapes() {
+		if strings.HasPrefix(name, s.prefix) && (s.prefix != nameRepository || name == nameRepository) {
+			return s
+		}
+	}
+	return shape{limit: pack.MaxObject} // nothing that is stored is larger
+}
+
 // Verify says whether bytes are right for an object's name, as far as that can
 // be seen without a key and without anything but them: by the hashes and the
 // signatures that they carry. What is wrong is fault.Corrupt. Names that it
 // knows nothing of are right.
 func Verify(name string, data []byte) error {
-	var err error
-	switch folder, _, _ := strings.Cut(name, "/"); folder + "/" {
-	case pack.Prefix:
-		err = verifyPack(name, data)
-	case live.Prefix:
-		h, e := live.ParseName(name)
-		if e != nil || h != sha256.Sum256(data) {
-			err = fmt.Errorf("its bytes have another SHA-256 than its name says: %w", fault.Corrupt)
-		}
-	case point.Prefix:
-		var h *point.Header
-		if h, _, err = point.Parse(data); err == nil && point.Name(h.Sequence) != name {
-			err = fmt.Errorf("it holds point %d: %w", h.Sequence, fault.Corrupt)
-		}
-	case "gc/":
-		var r *keep.Round
-		if r, err = keep.ParseRound(data); err == nil && r.Name() != name {
-			err = fmt.Errorf("it holds %s: %w", r.Name(), fault.Corrupt)
-		}
-	case "intents/":
-		var i *keep.Intent
-		if i, err = keep.ParseIntent(data); err == nil && i.Name() != name {
-			err = fmt.Errorf("it holds %s: %w", i.Name(), fault.Corrupt)
-		}
+	s := shapeOf(name)
+	if s.verify == nil {
+		return nil
 	}
-	return err
+	if int64(len(data)) > s.limit {
+		return bad("%d bytes", len(data))
+	}
+	return s.verify(name, data)
 }
 
-func verifyPack(name string, data []byte) error {
-	h, err := pack.Parse(data)
-	if err != nil {
-		return err
-	}
-	if h.ID.Name() != name {
-		return fmt.Errorf("it holds pack %s: %w", h.ID, fault.Corrupt)
-	}
-	if h.ObjectSize() != int64(len(data)) {
-		return fmt.Errorf("%d bytes instead of %d: %w", len(data), h.ObjectSize(), fault.Corrupt)
-	}
-	for i := range h.Frames() {
-		at, n := h.Frame(i)
-		if sha256.Sum256(data[at:at+n]) != h.Hashes[i] {
-			return fmt.Errorf("frame %d does not match its SHA-256: %w", i, fault.Corrupt)
+// check returns all that is wrong with the bytes of an object of a repository.
+func check(name string, data []byte, repository [16]byte) []Finding {
+	s := shapeOf(name)
+	if s.owned && len(data) >= 24 && string(data[:4]) == "tidm" && [16]byte(data[8:24]) != repository {
+		// Of a pack or a point whose own hashes are right this is no flipped bit.
+		kind := Foreign
+		if s.verify(name, data) != nil {
+			kind = Damaged
 		}
+		return []Finding{{Object: name, Frame: -1, Kind: kind, Err: bad("it belongs to repository %x", data[8:24])}}
+	}
+	if s.prefix == pack.Prefix {
+		return checkPack(name, data)
+	}
+	if err := Verify(name, data); err != nil {
+		return []Finding{{Object: name, Frame: -1, Kind: Damaged, Err: err}}
 	}
 	return nil
 }
 
-// limitOf bounds an object of a name in bytes.
-func limitOf(name string) int64 {
-	switch folder, _, _ := strings.Cut(name, "/"); folder + "/" {
-	case live.Prefix:
-		return 1 << 20
-	case point.Prefix:
-		return point.MaxObject
-	case "keys/", "intents/", "repository/":
-		return 1 << 20
+func bad(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, fault.Corrupt)...)
+}
+
+func verifyPack(name string, data []byte) error {
+	findings := checkPack(name, data)
+	if len(findings) == 0 {
+		return nil
 	}
-	return pack.MaxObject // nothing that is stored is larger
+	return findings[0].Err
+}
+
+// checkPack returns all that is wrong with a pack: the head, or its frames.
+func checkPack(name string, data []byte) []Finding {
+	h, err := pack.Parse(data)
+	if err == nil && h.ID.Name() != name {
+		return []Finding{{Object: name, Frame: -1, Kind: Foreign, Err: bad("it holds pack %s", h.ID)}}
+	}
+	if err != nil {
+		return []Finding{{Object: name, Frame: -1, Kind: Damaged, Err: err}}
+	}
+	var out []Finding
+	switch size := h.ObjectSize(); {
+	case int64(len(data)) < size:
+		out = append(out, Finding{Object: name, Frame: -1, Kind: Damaged, Err: bad("cut short: %d of %d bytes are left", len(data), size)})
+	case int64(len(data)) > size:
+		out = append(out, Finding{Object: name, Frame: -1, Kind: Damaged, Err: bad("%d bytes follow its end", int64(len(data))-size)})
+	}
+	for i := range h.Frames() {
+		at, n := h.Frame(i)
+		if int(at)+int(n) > len(data) {
+			break
+		}
+		if sha256.Sum256(data[at:at+n]) != h.Hashes[i] {
+			out = append(out, Finding{Object: name, Frame: i, Kind: Damaged, Err: bad("frame %d does not match its SHA-256", i)})
+		}
+	}
+	return out
+}
+
+func verifyLive(name string, data []byte) error {
+	h, err := live.ParseName(name)
+	if err != nil {
+		return bad("no name of a live page")
+	}
+	if h != sha256.Sum256(data) {
+		return bad("its bytes have another SHA-256 than its name says")
+	}
+	return live.CheckPage(data)
+}
+
+func verifyPoint(name string, data []byte) error {
+	h, _, err := point.Parse(data)
+	if err == nil && point.Name(h.Sequence) != name {
+		err = bad("it holds point %d", h.Sequence)
+	}
+	return err
+}
+
+func verifyRound(name string, data []byte) error {
+	r, err := keep.ParseRound(data)
+	if err == nil && r.Name() != name {
+		err = bad("it holds %s", r.Name())
+	}
+	return err
+}
+
+func verifyIntent(name string, data []byte) error {
+	i, err := keep.ParseIntent(data)
+	if err == nil && i.Name() != name {
+		err = bad("it holds %s", i.Name())
+	}
+	return err
+}
+
+func verifyRepository(_ string, data []byte) error {
+	if len(data) != 86 || string(data[:8]) != "tidmREP\x01" {
+		return bad("it is not an object repository of version 1")
+	}
+	return nil
+}
+
+func verifyEpoch(name string, data []byte) error {
+	if len(data) < 44+32 || string(data[:8]) != "tidmEPO\x01" ||
+		len(data) != 44+32+int(binary.LittleEndian.Uint16(data[42:])) ||
+		fmt.Sprintf("keys/epoch-%08x", binary.LittleEndian.Uint32(data[24:])) != name {
+		return bad("it is not the epoch of its name")
+	}
+	return nil
+}
+
+func verifySlot(name string, data []byte) error {
+	if len(data) < 116 || string(data[:8]) != "tidmSLT\x01" || "keys/slot-"+hex.EncodeToString(data[24:32]) != name {
+		return bad("it is not the key slot of its name")
+	}
+	label := int(data[67])
+	if label > 64 || len(data) < 116+label ||
+		uint64(len(data)) != uint64(116+label)+uint64(binary.LittleEndian.Uint32(data[112+label:])) {
+		return bad("it is no key slot")
+	}
+	return nil
 }
