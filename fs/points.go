@@ -36,8 +36,8 @@ type pointList struct {
 	complaint string     // about points that cannot be opened; guarded by reading
 
 	mu      sync.RWMutex
-	slots   []*slot // slots[i] has number i+1; never shrinks
-	byID    map[point.ID]*slot
+	slots   []*slot            // slots[i] has number i+1; never shrinks
+	byID    map[point.ID]*slot // gone ones, too
 	byName  map[string]*slot
 	live    []*slot   // those not gone, ascending Sequence
 	checked time.Time // when the Source was asked last
@@ -94,6 +94,10 @@ func (l *pointList) merge(points []*repo.Point, now time.Time, loc *time.Locatio
 	for _, p := range points {
 		there[p.ID] = true
 		s := l.byID[p.ID]
+		if s != nil && s.gone.Load() { // a replica that stood in for the store did not have it
+			s.gone.Store(false)
+			changed = true
+		}
 		if s == nil {
 			if len(l.slots) >= maxSlot {
 				break // a million points have come and gone: mount again
@@ -109,7 +113,6 @@ func (l *pointList) merge(points []*repo.Point, now time.Time, loc *time.Locatio
 	for _, s := range l.live {
 		if !there[s.point.ID] {
 			s.gone.Store(true)
-			delete(l.byID, s.point.ID)
 			changed = true
 		}
 	}
@@ -199,7 +202,7 @@ func (t *Tree) Path(ctx context.Context, id point.ID) (string, error) {
 	t.points.mu.RLock()
 	defer t.points.mu.RUnlock()
 	s := t.points.byID[id]
-	if s == nil {
+	if s == nil || s.gone.Load() {
 		return "", fmt.Errorf("find point %s: %w", id.Short(), fault.NotExist)
 	}
 	if t.opt.Point != nil {
@@ -216,7 +219,7 @@ func (t *Tree) PointRoot(ctx context.Context, id point.ID) (Node, error) {
 	t.points.mu.RLock()
 	defer t.points.mu.RUnlock()
 	s := t.points.byID[id]
-	if s == nil {
+	if s == nil || s.gone.Load() {
 		return 0, fmt.Errorf("find point %s: %w", id.Short(), fault.NotExist)
 	}
 	return t.nodeOf(s.number, 0), nil

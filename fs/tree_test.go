@@ -331,3 +331,46 @@ func TestManyReaders(t *testing.T) {
 	}
 	wait.Wait()
 }
+
+// fewer is a Source of which only some points can be had for a while, as from a
+// replica that stands in for it.
+type fewer struct {
+	*fsconform.Source
+	without *repo.Point
+}
+
+func (f *fewer) Points(ctx context.Context) ([]*repo.Point, error) {
+	points, err := f.Source.Points(ctx)
+	return slices.DeleteFunc(slices.Clone(points), func(p *repo.Point) bool { return p == f.without }), err
+}
+
+// TestPointComesBack: one that could not be had for a while is the same again,
+// with its name and its nodes.
+func TestPointComesBack(t *testing.T) {
+	s := &fewer{Source: fsconform.NewSource()}
+	add(t, s.Source, started, files("/a"))
+	second := add(t, s.Source, started.Add(time.Second), files("/a", "/b"))
+	c := &clock{at: started.Add(time.Hour)}
+	tree := newTree(t, s, fs.Options{Now: c.now})
+	name := "2026-11-22_10-00-01"
+	inside := walk(t, tree, "points", name, "b").Node
+	s.without = second
+	c.pass(6 * time.Second)
+	if got := list(t, tree, walk(t, tree, "points").Node); !slices.Equal(got, []string{"2026-11-22_10-00-00"}) {
+		t.Errorf("without it: %q", got)
+	}
+	if _, err := tree.Attr(t.Context(), inside); !errors.Is(err, fault.Stale) {
+		t.Errorf("a node of it: %v", err)
+	}
+	if _, err := tree.Path(t.Context(), second.ID); fault.KindOf(err) != fault.NotExist {
+		t.Errorf("its path: %v", err)
+	}
+	s.without = nil
+	c.pass(6 * time.Second)
+	if got := list(t, tree, walk(t, tree, "points").Node); !slices.Equal(got, []string{"2026-11-22_10-00-00", name}) {
+		t.Errorf("with it again: %q", got)
+	}
+	if a, err := tree.Attr(t.Context(), inside); err != nil || a.Node != inside {
+		t.Errorf("the node of before: %v", err)
+	}
+}

@@ -65,13 +65,19 @@ func (r *Repository) Grant(ctx context.Context, l Local) (Use, error) {
 		return Nothing, fmt.Errorf("read this machine's keys: %w", err)
 	}
 	a, err := parseAccess(b)
-	if err == nil && (a.keys.Repository != r.ID || a.identity != sha256.Sum256(r.raw)) {
-		err = fmt.Errorf("of another repository: %w", fault.Corrupt)
+	if err == nil {
+		err = r.prove(ctx, func(id *Identity) error {
+			if a.keys.Repository != id.ID || a.identity != sha256.Sum256(id.raw) {
+				return fmt.Errorf("of another repository: %w", fault.Corrupt)
+			}
+			return nil
+		})
 	}
 	if err != nil {
 		return Nothing, fmt.Errorf("this machine's keys in %s: %w", path, err)
 	}
 	r.take(a.keys, a.epoch, a.private)
+	r.mendIdentity(ctx)
 	if len(a.private) > 0 {
 		return Unattended, nil
 	}

@@ -22,7 +22,6 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
-	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
 // CheckOptions say how thorough a check is.
@@ -153,7 +152,7 @@ func (c *checker) keys(ctx context.Context) error {
 			return err
 		}
 		epochs++
-		b, err := store.ReadAll(ctx, c.r.store, object.Name, 1<<16)
+		b, err := c.r.readEpoch(ctx, object.Name)
 		var e *seal.Epoch
 		if err == nil && c.r.keys.RepMAC != (seal.Key{}) {
 			e, err = seal.ParseEpoch(b, c.r.keys.RepMAC)
@@ -187,6 +186,11 @@ func (c *checker) openPacks(ctx context.Context) error {
 	for id, object := range c.objects {
 		group.Go(func() error {
 			p, err := c.openPack(ctx, id, object.size)
+			if damaged(err) {
+				if size, healed := c.healed(ctx, id, err); healed {
+					p, err = c.openPack(ctx, id, cmp.Or(size, object.size)) // 0: it was moved
+				}
+			}
 			if err != nil && !damaged(err) {
 				return err
 			}
@@ -283,8 +287,25 @@ func (c *checker) readData(ctx context.Context) error {
 }
 
 // readPack reads all frames of a pack that are there, and returns how many
-// bytes those were.
+// bytes those were. It reads them again if a replica could heal it.
 func (c *checker) readPack(ctx context.Context, p *checkedPack) (int64, error) {
+	n, err := c.readPackOnce(ctx, p)
+	c.mu.Lock()
+	b := c.bad[p.id]
+	c.mu.Unlock()
+	if err != nil || b == nil {
+		return n, err
+	}
+	if _, healed := c.healed(ctx, p.id, b.err); !healed {
+		return n, nil
+	}
+	c.mu.Lock()
+	delete(c.bad, p.id)
+	c.mu.Unlock()
+	return c.readPackOnce(ctx, p)
+}
+
+func (c *checker) readPackOnce(ctx context.Context, p *checkedPack) (int64, error) {
 	h, err := c.r.readHead(ctx, p.id)
 	if err != nil {
 		if damaged(err) {

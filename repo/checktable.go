@@ -177,7 +177,9 @@ func (t *tableChecker) folder(folder []byte) {
 func (t *tableChecker) need(id pack.ID, offset, length uint32, page, below bool) bool {
 	p := t.heads[id]
 	if p == nil {
-		t.missing(id)
+		p = t.missing(id)
+	}
+	if p == nil {
 		return false
 	}
 	if uint64(offset)+uint64(length) > uint64(p.Total) || !p.covers(offset, length) {
@@ -227,11 +229,21 @@ func (t *tableChecker) broken(id pack.ID, g pack.Geometry, offset, length uint32
 	return false
 }
 
-// missing notes a pack that is not in the store, once.
-func (t *tableChecker) missing(id pack.ID) {
-	if t.bad[id] == nil {
-		t.bad[id] = &badPack{err: fmt.Errorf("it is missing: %w", fault.Corrupt), whole: true}
+// missing notes a pack that is not in the store, once. One that a replica could
+// bring back it returns.
+func (t *tableChecker) missing(id pack.ID) *checkedPack {
+	if t.bad[id] != nil {
+		return nil
 	}
+	err := fmt.Errorf("it is missing: %w", fault.Corrupt)
+	if size, healed := t.healed(t.ctx, id, err); healed {
+		if p, err := t.openPack(t.ctx, id, size); err == nil {
+			t.heads[id], t.objects[id] = p, packObject{size: size}
+			return p
+		}
+	}
+	t.bad[id] = &badPack{err: err, whole: true}
+	return nil
 }
 
 // extents says whether all content of an entry with an extent tree is right.
@@ -307,7 +319,7 @@ func (t *tableChecker) rewalk(ref *table.Ref) {
 // compareLive compares what the walk needs with the point's live set: a
 // collector that trusted a set with a gap would delete what is needed.
 func (t *tableChecker) compareLive(name string) error {
-	set, err := live.Load(t.ctx, t.r.store, live.Hash(t.h.Live))
+	set, err := live.Load(t.ctx, livePages{t.r.store, t.r}, live.Hash(t.h.Live))
 	if err != nil {
 		if !damaged(err) {
 			return err

@@ -141,7 +141,7 @@ func (w *Writer) putPoint(ctx context.Context, root *table.Root, set live.Hash, 
 
 // newest returns the newest point's ID and number; zeros if there is none.
 func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
-	sequences, err := r.sequences(ctx)
+	sequences, err := r.ownSequences(ctx) // a replica's would be no answer to what number is free
 	if err != nil || len(sequences) == 0 {
 		return point.ID{}, 0, err
 	}
@@ -149,9 +149,9 @@ func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
 	if last == point.MaxSequence {
 		return point.ID{}, 0, fmt.Errorf("%s: no number can follow, somebody forged it: %w", point.Name(last), fault.Corrupt)
 	}
-	h, _, err := r.readPoint(ctx, last)
+	h, _, err := r.readOwnPoint(ctx, last)
 	if damaged(err) { // or read badly: what the chain says stays for ever
-		h, _, err = r.readPoint(ctx, last)
+		h, _, err = r.readOwnPoint(ctx, last)
 	}
 	if damaged(err) {
 		// A damaged point must not stop backups: `check` reports it, and the

@@ -26,6 +26,7 @@ type opened struct {
 	frames []uint32 // offset of each stored frame in the pack's own object, and that object's end
 	moved  *moved   // nil: the frames are there
 	box    *seal.Box
+	from   *Repository // where the object is: the repository itself, or a replica of it
 }
 
 // moved is where a compaction has put the frames of a pack.
@@ -136,14 +137,20 @@ func (r *Repository) openPack(ctx context.Context, id pack.ID) (*opened, error) 
 	if r.keys == nil {
 		return nil, fmt.Errorf("open pack: the repository is locked: %w", fault.Locked)
 	}
-	p, err := r.readPlace(ctx, id)
+	o, err := r.loadPack(ctx, id)
+	if r.asksReplicas(ctx, err) {
+		o, err = r.packElsewhere(ctx, id, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if o, err = r.openPlace(p); err != nil {
-		return nil, err
-	}
+	hs.keep(o)
+	return o, nil
+}
+
+func (hs *heads) keep(o *opened) {
 	hs.mu.Lock()
+	defer hs.mu.Unlock()
 	if len(hs.packs) >= maxHeads {
 		// Any victim will do: one head costs one read.
 		for victim := range hs.packs {
@@ -151,9 +158,22 @@ func (r *Repository) openPack(ctx context.Context, id pack.ID) (*opened, error) 
 			break
 		}
 	}
-	hs.packs[id] = o
-	hs.mu.Unlock()
-	return o, nil
+	hs.packs[o.id] = o
+}
+
+func (hs *heads) forget(id pack.ID) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	delete(hs.packs, id)
+}
+
+// loadPack opens the head that is in the repository's own store.
+func (r *Repository) loadPack(ctx context.Context, id pack.ID) (*opened, error) {
+	p, err := r.readPlace(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return r.openPlace(p)
 }
 
 // OpenPack makes sure that a pack's head is read and right, so that Prefetch
@@ -166,13 +186,12 @@ func (r *Repository) OpenPack(ctx context.Context, id pack.ID) error {
 // reopenPack returns the opened head of a pack of which a known frame was not
 // where o says: it was moved since.
 func (r *Repository) reopenPack(ctx context.Context, o *opened) (*opened, error) {
-	hs := &r.reader.heads
-	hs.mu.Lock()
-	if hs.packs[o.id] == o {
-		delete(hs.packs, o.id)
+	again, err := r.loadPack(ctx, o.id)
+	if err != nil {
+		return nil, err
 	}
-	hs.mu.Unlock()
-	return r.openPack(ctx, o.id)
+	r.reader.heads.keep(again)
+	return again, nil
 }
 
 func (r *Repository) openPlace(p *place.Place) (*opened, error) {
@@ -189,7 +208,7 @@ func (r *Repository) openPlace(p *place.Place) (*opened, error) {
 	if commitment != h.Commitment {
 		return nil, fmt.Errorf("pack %s was sealed with other keys: damaged or forged: %w", h.ID, fault.Corrupt)
 	}
-	o := &opened{Geometry: g, id: h.ID, box: box, frames: make([]uint32, h.Frames()+1)}
+	o := &opened{Geometry: g, id: h.ID, box: box, from: r, frames: make([]uint32, h.Frames()+1)}
 	for i := range h.Frames() {
 		o.frames[i], _ = h.Frame(i)
 	}

@@ -32,16 +32,34 @@ func (r *Repository) Unlock(ctx context.Context, passphrase []byte) (Slot, error
 	if err != nil {
 		return Slot{}, err
 	}
-	return describe(slot), r.grant(seal.Derive(secrets.Root, r.ID), secrets.Private)
+	if err := r.grant(ctx, seal.Derive(secrets.Root, r.ID), secrets.Private); err != nil {
+		return Slot{}, err
+	}
+	r.mendSlot(ctx, slot)
+	return describe(slot), nil
 }
 
 // openSlots tries every slot. A damaged slot is reported only if no other one
 // opens.
 func (r *Repository) openSlots(ctx context.Context, passphrase []byte) (*seal.Secrets, *seal.Slot, error) {
 	slots, damaged, err := r.slots(ctx)
-	if err != nil {
-		return nil, nil, err
+	if err == nil {
+		var secrets *seal.Secrets
+		var slot *seal.Slot
+		if secrets, slot, err = openOne(slots, passphrase, damaged); err == nil {
+			return secrets, slot, nil
+		}
 	}
+	if len(r.replicas) > 0 && ctx.Err() == nil {
+		if secrets, slot, bad := openOne(r.slotsElsewhere(ctx), passphrase, nil); bad == nil {
+			return secrets, slot, nil
+		}
+	}
+	return nil, nil, err
+}
+
+// openOne tries slots until one opens.
+func openOne(slots []*seal.Slot, passphrase []byte, damaged error) (*seal.Secrets, *seal.Slot, error) {
 	recovery, isRecovery := seal.CanonicalRecoveryKey(passphrase)
 	for _, s := range slots {
 		try := passphrase
@@ -67,11 +85,15 @@ func (r *Repository) openSlots(ctx context.Context, passphrase []byte) (*seal.Se
 
 // slots reads all slots that can be read, and an error of one that cannot.
 func (r *Repository) slots(ctx context.Context) (slots []*seal.Slot, damaged, err error) {
-	for object, err := range r.store.List(ctx, prefixSlots) {
+	return slotsIn(ctx, r.store, r.ID)
+}
+
+func slotsIn(ctx context.Context, from store.Store, id seal.RepositoryID) (slots []*seal.Slot, damaged, err error) {
+	for object, err := range from.List(ctx, prefixSlots) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("list key slots: %w", err)
 		}
-		b, err := store.ReadAll(ctx, r.store, object.Name, 1<<20)
+		b, err := store.ReadAll(ctx, from, object.Name, 1<<20)
 		if errors.Is(err, fault.NotExist) {
 			continue // removed since
 		}
@@ -79,7 +101,7 @@ func (r *Repository) slots(ctx context.Context) (slots []*seal.Slot, damaged, er
 			return nil, nil, fmt.Errorf("read key slot: %w", err)
 		}
 		s, err := seal.ParseSlot(b)
-		if err == nil && s.Repository != r.ID {
+		if err == nil && s.Repository != id {
 			continue // a Create that was cut short, or lost a race, left it
 		}
 		if err == nil && prefixSlots+s.ID.String() != object.Name {
@@ -97,8 +119,8 @@ func (r *Repository) slots(ctx context.Context) (slots []*seal.Slot, damaged, er
 }
 
 // grant checks that keys are this repository's and takes them.
-func (r *Repository) grant(keys *seal.Keys, private []seal.Private) error {
-	if err := r.checkMAC(keys.RepMAC); err != nil {
+func (r *Repository) grant(ctx context.Context, keys *seal.Keys, private []seal.Private) error {
+	if err := r.prove(ctx, func(id *Identity) error { return id.checkMAC(keys.RepMAC) }); err != nil {
 		return err
 	}
 	if len(private) == 0 {
@@ -109,6 +131,7 @@ func (r *Repository) grant(keys *seal.Keys, private []seal.Private) error {
 		return err
 	}
 	r.take(keys, epoch, private)
+	r.mendIdentity(ctx)
 	return nil
 }
 

@@ -26,12 +26,26 @@ type Point struct {
 }
 
 // readPoint reads a point's object and checks everything that keys can check.
+// One that is damaged comes from a replica.
 func (r *Repository) readPoint(ctx context.Context, sequence uint64) (*point.Header, []byte, error) {
+	h, sealed, err := r.readOwnPoint(ctx, sequence)
+	if r.asksReplicas(ctx, err) {
+		return r.pointElsewhere(ctx, sequence, err)
+	}
+	return h, sealed, err
+}
+
+func (r *Repository) readOwnPoint(ctx context.Context, sequence uint64) (*point.Header, []byte, error) {
 	name := point.Name(sequence)
 	b, err := store.ReadAll(ctx, r.store, name, point.MaxObject)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", name, err)
 	}
+	return r.parsePoint(sequence, b)
+}
+
+func (r *Repository) parsePoint(sequence uint64, b []byte) (*point.Header, []byte, error) {
+	name := point.Name(sequence)
 	h, sealed, err := point.Parse(b)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", name, err)
@@ -66,8 +80,20 @@ func (r *Repository) openBody(h *point.Header, sealed []byte) (*body, error) {
 	return parseBody(raw)
 }
 
-// sequences lists the points' numbers, ascending.
+// sequences lists the points' numbers, ascending. While the repository's own
+// place is away they are those of a replica.
 func (r *Repository) sequences(ctx context.Context) ([]uint64, error) {
+	out, err := r.ownSequences(ctx)
+	if len(r.replicas) > 0 && (r.asksReplicas(ctx, err) || err == nil && len(out) == 0) {
+		return r.sequencesElsewhere(ctx, out, err)
+	}
+	if err == nil {
+		r.tellBack()
+	}
+	return out, err
+}
+
+func (r *Repository) ownSequences(ctx context.Context) ([]uint64, error) {
 	var out []uint64
 	for object, err := range r.store.List(ctx, point.Prefix) {
 		if err != nil {

@@ -196,9 +196,22 @@ func (r *Repository) openFrame(ctx context.Context, o *opened, i int, dst []byte
 	defer func() { <-r.reader.workers }()
 	buf := r.reader.scratch.Get().(*[]byte)
 	defer r.reader.scratch.Put(buf)
-	sealed, err := r.readFrame(ctx, o, i, buf)
+	raw, err := r.openStored(ctx, o, i, buf, dst)
+	if r.asksReplicas(ctx, err) {
+		return r.frameElsewhere(ctx, o, i, buf, dst, err)
+	}
+	return raw, err
+}
+
+// openStored is openFrame from the place that the pack was opened in; buf is
+// for the stored frame.
+func (r *Repository) openStored(ctx context.Context, o *opened, i int, buf *[]byte, dst []byte) ([]byte, error) {
+	sealed, err := o.from.readFrame(ctx, o, i, buf)
 	if err != nil {
 		return nil, err
+	}
+	if o.from == r && r.mender.away.Load() {
+		r.tellBack()
 	}
 	return r.unsealFrame(dst, o, i, sealed)
 }

@@ -65,16 +65,28 @@ type Repository struct {
 	private []seal.Private // nil: cannot read
 	pageIDs *chunk.Hashers
 
-	reader reader
+	reader   reader
+	replicas []*replica
+	mender   mender
 
 	pointsMu sync.Mutex
 	points   []*Point // ascending sequence
 }
 
-// Options bound what a Repository keeps in memory.
+// Options bound what a Repository keeps in memory, and say where else its data
+// is.
 type Options struct {
 	FrameCache int // bytes of decoded frames; 0: 32 MiB
 	Workers    int // frames decoded at once; 0: one per processor
+
+	// Replicas are asked, in their order, for what the store has damaged or
+	// lost, and for everything while it is away. What comes from them is served,
+	// and put back into the store where that can be done. Writing never uses
+	// them. A Repository with replicas must be closed.
+	Replicas []Replica
+	// Notice, if set, is told what was served or put back. It is called by
+	// several goroutines, and must not call the Repository.
+	Notice func(Notice)
 }
 
 // CreateOptions are the choices of a new repository.
@@ -145,32 +157,52 @@ func mustBeEmpty(ctx context.Context, s store.Store) error {
 // Open reads what the repository in a store is. It can do nothing more until
 // Unlock or Grant give it keys.
 func Open(ctx context.Context, s store.Store, o Options) (*Repository, error) {
-	raw, err := store.ReadAll(ctx, s, nameRepository, 4096)
-	if errors.Is(err, fault.NotExist) {
-		return nil, fmt.Errorf("open repository: there is none in this place: %w", fault.NotExist)
+	id, err := readIdentity(ctx, s)
+	if err == nil && len(o.Replicas) > 0 {
+		err = id.agrees(ctx, s)
+	}
+	if err != nil && len(o.Replicas) > 0 && fault.KindOf(err) != fault.Unsupported && ctx.Err() == nil {
+		return openElsewhere(ctx, s, o, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	return newRepository(s, id, o), nil
+}
+
+// readIdentity reads what the repository in a store is, and refuses one that
+// this version cannot read.
+func readIdentity(ctx context.Context, s store.Store) (Identity, error) {
+	raw, err := store.ReadAll(ctx, s, nameRepository, 4096)
+	if errors.Is(err, fault.NotExist) {
+		return Identity{}, fmt.Errorf("there is none in this place: %w", fault.NotExist)
+	}
+	if err != nil {
+		return Identity{}, err
 	}
 	id, err := parseIdentity(raw)
 	if err != nil {
-		return nil, fmt.Errorf("open repository: %w", err)
+		return Identity{}, err
 	}
 	for feature, err := range s.List(ctx, prefixFeatures) {
 		if err != nil {
-			return nil, fmt.Errorf("open repository: %w", err)
+			return Identity{}, err
 		}
 		if feature.Name == place.Feature {
 			continue
 		}
-		return nil, fmt.Errorf("open repository: it has %s, which this version of Tidemark does not know; use a newer one: %w", feature.Name, fault.Unsupported)
+		return Identity{}, fmt.Errorf("it has %s, which this version of Tidemark does not know; use a newer one: %w", feature.Name, fault.Unsupported)
 	}
-	return newRepository(s, id, o), nil
+	return id, nil
 }
 
 func newRepository(s store.Store, id Identity, o Options) *Repository {
 	r := &Repository{Identity: id, store: s}
 	r.reader.init(r, o)
+	r.mender.init(o.Notice)
+	for _, replica := range o.Replicas {
+		r.replicas = append(r.replicas, newReplica(replica))
+	}
 	return r
 }
 

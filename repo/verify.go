@@ -188,7 +188,7 @@ func (v *Verifier) load(ctx context.Context, id pack.ID, p *verified) error {
 	if o.Kind == pack.Pages {
 		return fmt.Errorf("content in pack %s, which holds pages: %w", id, fault.Corrupt)
 	}
-	h, err := v.r.readHead(ctx, id)
+	h, err := o.from.readHead(ctx, id)
 	if err != nil {
 		return err
 	}

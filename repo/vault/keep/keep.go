@@ -235,6 +235,9 @@ func (a *Absent) Needs(id pack.ID, g pack.Geometry, offset, length uint32) bool 
 	return false
 }
 
+// Any says whether any frame of a pack is absent.
+func (a *Absent) Any(id pack.ID) bool { return len(a.frames[id]) > 0 }
+
 // Page says whether a live page is absent.
 func (a *Absent) Page(h live.Hash) bool { return a.pages[h] }
 

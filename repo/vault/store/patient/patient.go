@@ -273,3 +273,7 @@ func closeStore(s store.Store) error {
 	}
 	return nil
 }
+
+// Place returns the place itself, opened: what it can do beyond the four verbs
+// it says on its own.
+func (s *Store) Place(ctx context.Context) (store.Store, error) { return s.place(ctx) }
