@@ -114,13 +114,13 @@ func (b *building) full(n int) bool {
 }
 
 func (w *Writer) newPack(kind pack.Kind) *building {
-	s := &shapes[kind]
+	s := &w.shapes[kind]
 	b := &building{id: pack.NewID(w.run), kind: kind, shape: s, first: s.step, early: make(map[uint32][]byte), frames: -1, stored: make(chan struct{})}
 	if kind == pack.Small || kind == pack.Large {
 		b.first = s.step/8 + rand.Uint32N(s.step-s.step/8) + 1
 	}
 	b.box, b.commit = w.r.keys.Pack(w.session, b.id)
-	b.object = take(w.objects, headRoom+s.target+3<<20)[:headRoom]
+	b.object = take(w.objects, headRoom+s.target+int(s.step)*3/2)[:headRoom]
 	return b
 }
 

@@ -41,6 +41,8 @@ type Writer struct {
 	session seal.Key
 	sealed  []byte // session key, sealed
 
+	shapes [pack.NumKinds]shape
+
 	open  [pack.NumKinds]*building
 	pages map[pack.ID]*pagesPack
 	used  map[pack.ID]*usedPack // packs of the live set
@@ -69,6 +71,7 @@ type Writer struct {
 type WriterOptions struct {
 	Workers   int // compressing and sealing; 0: one per processor
 	Uploaders int // 0: 2
+	PackSize  int // stored bytes at which a pack is closed; 0: 16 MiB. Slow links want less
 	Now       time.Time
 
 	// Job names what is backed up: the machine's earlier runs with that name
@@ -97,11 +100,14 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 	w := &Writer{
 		r: r, local: l, live: live.NewSet(), run: uint64(o.Now.UnixMicro()),
 		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]*usedPack), job: o.Job, hollow: &hollow{},
-		pending: make(map[chunk.ID]table.Address),
-		jobs:    make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),
+		pending: make(map[chunk.ID]table.Address), shapes: shapes,
+		jobs: make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),
 		objects: make(chan []byte, maxPacks), frames: make(chan []byte, 2*o.Workers+2),
 	}
 	for i := range w.raws {
+		if o.PackSize > 0 {
+			w.shapes[i].target = o.PackSize
+		}
 		w.raws[i] = make(chan []byte, 2*o.Workers+2)
 	}
 	var err error

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"iter"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -49,13 +52,18 @@ type actor struct {
 	name    string
 	s       *scheduler
 	crashes bool // it may
+	dir     string // local state, "" for none
 	n       int
+	left    string // its copy, as a crash left it
 	ctx     context.Context
 	crash   context.CancelCauseFunc
 }
 
 // call hands a message to the scheduler and waits for the answer.
 func (a *actor) call(ctx context.Context, op Op, do func() error) error {
+	if a.ctx.Err() != nil { // what a machine does after its crash does not happen
+		return fmt.Errorf("%s: %w", op, context.Cause(a.ctx))
+	}
 	m := &message{actor: a, op: op, do: do, reply: make(chan error, 1)}
 	a.s.mu.Lock()
 	a.n++
@@ -88,6 +96,7 @@ func (s *scheduler) run(ctx context.Context, actors map[string]func(context.Cont
 		a.ctx, a.crash = context.WithCancelCause(ctx)
 		go func() {
 			err := act(a.ctx, a)
+			err = errors.Join(err, a.end())
 			mu.Lock()
 			defer mu.Unlock()
 			errs[name] = err
@@ -170,7 +179,7 @@ func (s *scheduler) deliver(m *message) string {
 		if stored := s.random.IntN(2) == 0; stored {
 			_ = m.do()
 		}
-		m.actor.crash(errCrash)
+		s.crash(m.actor)
 		return "crash"
 	case fate < 4:
 		m.reply <- unavailable
@@ -191,6 +200,46 @@ func (s *scheduler) deliver(m *message) string {
 		m.reply <- err
 		return "arrives twice"
 	}
+}
+
+// crash ends an actor. Its local state stays as it is now, whatever its
+// goroutines still do while they end.
+func (s *scheduler) crash(a *actor) {
+	if a.dir != "" {
+		a.left = a.dir + ".left"
+		if err := copyFolder(a.dir, a.left); err != nil {
+			a.left = ""
+		}
+	}
+	a.crash(errCrash)
+}
+
+// end is called when all goroutines of an actor have ended.
+func (a *actor) end() error {
+	if a.left == "" {
+		return nil
+	}
+	err := errors.Join(os.RemoveAll(a.dir), os.Rename(a.left, a.dir))
+	a.left = ""
+	return err
+}
+
+// copyFolder copies a machine's local state.
+func copyFolder(from, to string) error {
+	return filepath.WalkDir(from, func(path string, e iofs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, path[len(from):])
+		if e.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, b, 0o600)
+	})
 }
 
 func (s *scheduler) note(m *message, what string) {

@@ -21,6 +21,10 @@ const (
 	chunkSize = 66 << 10 // two do not fit into a frame of 128 KiB
 	contents  = 40       // different chunks of the whole world
 	names     = 9        // files of a server
+
+	// packSize is so much that no pack is full before its run is over: when it
+	// would be depends on how fast frames are sealed.
+	packSize = 1 << 20
 )
 
 // tree is what a server's files hold: a content for each name.
@@ -51,12 +55,13 @@ func (v *server) change() {
 
 // open opens the repository on a wire, as a new process does.
 func (v *server) open(ctx context.Context, a *actor) (*repo.Repository, repo.Local, error) {
+	a.dir = filepath.Join(v.dir, v.name)
 	s := &wire{v.primary, a}
 	r, err := repo.Open(ctx, s, repo.Options{Workers: 1})
 	if err != nil {
 		return nil, repo.Local{}, err
 	}
-	l := repo.Local{Dir: filepath.Join(v.dir, v.name)}
+	l := repo.Local{Dir: a.dir}
 	use, err := r.Grant(ctx, l)
 	if err == nil && use != repo.Unattended {
 		err = fmt.Errorf("%s has no keys: %w", v.name, fault.Locked)
@@ -89,7 +94,7 @@ func (v *server) backup(ctx context.Context, a *actor) error {
 func (v *server) pass(ctx context.Context, r *repo.Repository, l repo.Local) (p *repo.Point, placed map[string]table.Extent, err error) {
 	v.runs++
 	now := v.now().Add(v.ahead).Add(time.Duration(v.runs) * time.Microsecond)
-	w, err := r.NewWriter(ctx, l, repo.WriterOptions{Workers: 1, Uploaders: 1, Now: now})
+	w, err := r.NewWriter(ctx, l, repo.WriterOptions{Workers: 1, Uploaders: 1, PackSize: packSize, Now: now})
 	if err != nil {
 		return nil, nil, err
 	}
