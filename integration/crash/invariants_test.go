@@ -2,11 +2,13 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
@@ -45,6 +47,27 @@ func (w *world) whole(ctx context.Context, s store.Store, points map[point.ID][3
 	}
 	if found != len(points) {
 		return fmt.Errorf("%d of %d acknowledged points are there: %w", found, len(points), fault.NotExist)
+	}
+	return nil
+}
+
+// closed checks, with no key, what must hold at any moment, with nobody having
+// repaired anything: all objects are as they were put, and what points need is
+// there.
+func (w *world) closed(ctx context.Context, s store.Store) error {
+	id, err := scrub.Identify(ctx, s)
+	if errors.Is(err, fault.NotExist) {
+		return nil // a replica that has nothing yet
+	}
+	if err != nil {
+		return err
+	}
+	report, err := scrub.Run(ctx, s, scrub.Options{Repository: id, Now: w.now})
+	if err != nil {
+		return err
+	}
+	for _, f := range report.Findings {
+		return fmt.Errorf("scrub: %s: %w", f, f.Err)
 	}
 	return nil
 }

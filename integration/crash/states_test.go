@@ -21,6 +21,11 @@ type step struct {
 	run  func(*world, context.Context) error
 }
 
+// daily is what happens on a day.
+var daily = []step{
+	{"backup", (*world).backup},
+}
+
 // recovery is what happens after a crash, without anybody's help.
 var recovery = []step{
 	{"backup", (*world).backup},
@@ -29,14 +34,16 @@ var recovery = []step{
 // crasher takes a world through its steps and looks at what every crash would
 // leave.
 type crasher struct {
-	t      *testing.T
 	seed   uint64
-	depth  int // crashes of recoveries, and of those
-	budget atomic.Int64
+	mutant mutant // what is wrong with the program; none
+	depth  int    // crashes of recoveries, and of those
 	states atomic.Int64
 	queue  chan state
 	busy   sync.WaitGroup
 	failed atomic.Bool
+
+	mu      sync.Mutex
+	problem error // the first one
 }
 
 // state is a world after a crash.
@@ -75,15 +82,24 @@ func (c *crasher) look(ctx context.Context, s state) {
 	if s.depth < c.depth {
 		again = 1 + random.Int64N(30)
 	}
-	err := s.lose(random)
+	err := errors.Join(s.closed(ctx, s.primary), s.closed(ctx, s.replica), s.lose(random))
 	if err == nil {
 		err = c.run(ctx, s, recovery, again)
 	}
 	if err == nil {
 		err = s.verify(ctx)
 	}
-	if err = errors.Join(err, s.gone()); err != nil && !c.failed.Swap(true) {
-		c.t.Errorf("seed %d, crashed at %s: %v", c.seed, s.what, err)
+	if err = errors.Join(err, s.gone()); err != nil {
+		c.fail(fmt.Errorf("crashed at %s: %w", s.what, err))
+	}
+}
+
+// fail notes the first problem, and makes an end.
+func (c *crasher) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.failed.Swap(true) {
+		c.problem = fmt.Errorf("seed %d: %w", c.seed, err)
 	}
 }
 
@@ -132,7 +148,7 @@ func (c *crasher) run(ctx context.Context, s state, steps []step, at int64) erro
 			if s.depth > 0 && n != at {
 				return sim.Fate{}
 			}
-			c.crash(s, fmt.Sprintf("%s, %s of %s: %s", s.what, now, place, op), n)
+			c.crash(ctx, s, fmt.Sprintf("%s, %s of %s: %s", s.what, now, place, op), n)
 			return sim.Fate{}
 		}
 	}
@@ -155,7 +171,7 @@ func (c *crasher) run(ctx context.Context, s state, steps []step, at int64) erro
 }
 
 // crash queues the states that a crash at this moment can leave.
-func (c *crasher) crash(s state, what string, n int64) {
+func (c *crasher) crash(ctx context.Context, s state, what string, n int64) {
 	for kept := range sim.Share(sim.NumShares) {
 		if s.depth > 0 && int64(kept) != n%int64(sim.NumShares) || c.failed.Load() {
 			continue
@@ -163,7 +179,7 @@ func (c *crasher) crash(s state, what string, n int64) {
 		seed := s.seed*1000 + uint64(n)*10 + uint64(kept)
 		w, err := s.snapshot(kept, seed)
 		if err != nil {
-			c.t.Error(err)
+			c.fail(err)
 			return
 		}
 		c.busy.Add(1)
@@ -173,14 +189,14 @@ func (c *crasher) crash(s state, what string, n int64) {
 			continue
 		}
 		// A worker looks at it itself, as all of them could be waiting here.
-		c.look(context.WithoutCancel(c.t.Context()), next)
+		c.look(context.WithoutCancel(ctx), next)
 		c.busy.Done()
 	}
 }
 
 // verify checks everything that must hold after a recovery.
 func (w *world) verify(ctx context.Context) error {
-	return errors.Join(w.whole(ctx, w.primary, w.points))
+	return errors.Join(w.whole(ctx, w.primary, w.points), w.closed(ctx, w.primary), w.closed(ctx, w.replica))
 }
 
 // Whatever is cut short and wherever: the next run goes on from there.
@@ -191,42 +207,50 @@ func TestCrashAfterEveryOperation(t *testing.T) {
 	}
 	began := time.Now()
 	total := int64(0)
-	for seed := uint64(1); total < want && !t.Failed(); seed++ {
-		c := &crasher{t: t, seed: seed, depth: 2}
-		stop := c.start(t.Context(), 2)
-		c.history(t.Context())
-		stop()
+	for seed := uint64(1); total < want; seed++ {
+		c := &crasher{seed: seed, depth: 2}
+		if err := c.live(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		total += c.states.Load()
 	}
 	t.Logf("%d states in %v", total, time.Since(began).Round(time.Second))
 }
 
-// history is a life of a world.
-func (c *crasher) history(ctx context.Context) {
+// live takes a world through a history, and returns what is wrong with any of
+// the states that crashes leave.
+func (c *crasher) live(ctx context.Context) error {
 	w, err := newWorld(ctx)
 	if err != nil {
-		c.t.Fatal(err)
+		return err
 	}
-	defer func() {
-		if err := w.gone(); err != nil {
-			c.t.Error(err)
-		}
-	}()
+	w.mutant = c.mutant
+	stop := c.start(ctx, 2)
+	err = c.history(ctx, w)
+	stop()
+	return errors.Join(err, c.problem, w.gone())
+}
+
+// history is a life of a world.
+func (c *crasher) history(ctx context.Context, w *world) error {
 	s := state{world: w, what: "history"}
 	random := rand.New(rand.NewPCG(c.seed, 0))
 	for round := range 4 {
 		if err := w.change(random); err != nil {
-			c.t.Fatal(err)
+			return err
 		}
 		s.what = fmt.Sprintf("round %d", round)
 		s.seed = uint64(round + 1)
-		if err := c.run(ctx, s, []step{{"backup", (*world).backup}}, 0); err != nil {
-			c.t.Errorf("seed %d: %v", c.seed, err)
-			return
+		if err := c.run(ctx, s, daily, 0); err != nil {
+			return err
 		}
 		c.busy.Wait() // before the source changes
+		if c.failed.Load() {
+			return nil
+		}
 		w.advance(25 * time.Hour)
 	}
+	return nil
 }
 
 // change changes the files: small ones, a large one, an image of many frames.

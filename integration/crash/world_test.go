@@ -28,6 +28,8 @@ type world struct {
 	primary *sim.Place
 	replica *sim.Place
 
+	mutant mutant // none: the program is as it is
+
 	// What each acknowledged point held when it was acknowledged.
 	points map[point.ID][32]byte
 }
@@ -101,7 +103,7 @@ func (w *world) snapshot(kept sim.Share, seed uint64) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &world{dir: dir, primary: w.primary.Snapshot(kept, seed), replica: w.replica.Snapshot(kept, seed), points: maps.Clone(w.points)}
+	c := &world{dir: dir, mutant: w.mutant, primary: w.primary.Snapshot(kept, seed), replica: w.replica.Snapshot(kept, seed), points: maps.Clone(w.points)}
 	if err := os.Symlink(w.source(), c.source()); err != nil {
 		return nil, err
 	}
@@ -138,7 +140,7 @@ func copyFolder(from, to string) error {
 
 // backup backs up, and notes what the point holds.
 func (w *world) backup(ctx context.Context) error {
-	r, err := w.open(ctx, w.primary)
+	r, err := w.open(ctx, w.mutant.writer(w.primary))
 	if err != nil {
 		return err
 	}

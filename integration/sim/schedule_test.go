@@ -51,7 +51,7 @@ type message struct {
 type actor struct {
 	name    string
 	s       *scheduler
-	crashes bool // it may
+	crashes bool   // it may
 	dir     string // local state, "" for none
 	n       int
 	left    string // its copy, as a crash left it
