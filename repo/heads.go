@@ -176,13 +176,6 @@ func (r *Repository) loadPack(ctx context.Context, id pack.ID) (*opened, error) 
 	return r.openPlace(p)
 }
 
-// OpenPack makes sure that a pack's head is read and right, so that Prefetch
-// can work on it.
-func (r *Repository) OpenPack(ctx context.Context, id pack.ID) error {
-	_, err := r.openPack(ctx, id)
-	return err
-}
-
 // reopenPack returns the opened head of a pack of which a known frame was not
 // where o says: it was moved since.
 func (r *Repository) reopenPack(ctx context.Context, o *opened) (*opened, error) {

@@ -1,12 +1,9 @@
 package repo
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/seal"
@@ -15,56 +12,6 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
 )
 
-// reader opens frames and keeps the decoded ones, within a budget.
-type reader struct {
-	heads   heads
-	decoder *seal.Decoder
-	workers chan struct{} // one token per frame that is being decoded
-	scratch sync.Pool     // *[]byte for sealed frames
-
-	mu     sync.Mutex
-	budget int // bytes
-	used   int
-	frames map[frameKey]*frame
-	lru    list.List // *frame with bytes in memory, the most recently used first
-}
-
-type frameKey struct {
-	pack   pack.ID
-	number int32
-}
-
-// frame is one decoded frame, or one that is being decoded.
-type frame struct {
-	key   frameKey
-	ready chan struct{} // closed once bytes or err stand
-	bytes []byte        // may be shorter than the span; zeros follow
-	err   error
-	place *list.Element // nil while it is being decoded
-}
-
-func (rd *reader) init(r *Repository, o Options) {
-	if o.FrameCache == 0 {
-		o.FrameCache = 32 << 20
-	}
-	if o.Workers == 0 {
-		o.Workers = processors()
-	}
-	rd.heads.packs = make(map[pack.ID]*opened)
-	rd.heads.sessions = make(map[string]seal.Key)
-	rd.decoder = seal.NewDecoder(o.Workers)
-	rd.workers = make(chan struct{}, o.Workers)
-	rd.scratch.New = func() any { return new([]byte) }
-	rd.budget = o.FrameCache
-	rd.frames = make(map[frameKey]*frame)
-	rd.lru.Init()
-}
-
-// processors is how many goroutines compute at a time. A program that waits
-// for cold disks runs with more of Go's processors than the machine has (see
-// cmd/tidemark), but its codecs, of some MiB each, gain nothing from that.
-func processors() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
-
 // ReadRaw fills dst with the raw bytes of a pack from offset on. Every frame
 // that it touches is checked whole.
 func (r *Repository) ReadRaw(ctx context.Context, id pack.ID, offset uint32, dst []byte) error {
@@ -72,148 +19,83 @@ func (r *Repository) ReadRaw(ctx context.Context, id pack.ID, offset uint32, dst
 	if err != nil {
 		return err
 	}
-	if uint64(offset)+uint64(len(dst)) > uint64(o.Total) {
-		return fmt.Errorf("read pack %s: bytes %d to %d of %d: %w", id, offset, uint64(offset)+uint64(len(dst)), o.Total, fault.Corrupt)
+	return r.readRuns(ctx, o, offset, uint32(len(dst)), false, func(b []byte, zeros int) error {
+		n := copy(dst, b)
+		clear(dst[n : n+zeros])
+		dst = dst[n+zeros:]
+		return nil
+	})
+}
+
+// readRuns hands the raw bytes of a pack to use, frame by frame in order: some
+// bytes, which must not be kept, and the number of zeros behind them. whole
+// tells that all of each frame will be wanted.
+func (r *Repository) readRuns(ctx context.Context, o *opened, offset, length uint32, whole bool, use func(b []byte, zeros int) error) error {
+	if uint64(offset)+uint64(length) > uint64(o.Total) {
+		return fmt.Errorf("read pack %s: bytes %d to %d of %d: %w", o.id, offset, uint64(offset)+uint64(length), o.Total, fault.Corrupt)
 	}
-	for len(dst) > 0 {
+	for length > 0 {
 		i := o.FrameOf(offset)
 		start, end := o.Span(i)
-		b, err := r.frame(ctx, o, i)
+		size := min(end-offset, length)
+		want := int(offset - start + size)
+		if whole {
+			want = int(end - start)
+		}
+		f, err := r.hold(ctx, o, i, want)
 		if err != nil {
 			return err
 		}
-		want := min(int(end-offset), len(dst))
-		n := 0
-		if at := int(offset - start); at < len(b) {
-			n = copy(dst[:want], b[at:])
+		b := f.bytes[min(int(offset-start), len(f.bytes)):min(int(offset-start+size), len(f.bytes))]
+		err = use(b, int(size)-len(b))
+		r.reader.release(f)
+		if err != nil {
+			return err
 		}
-		clear(dst[n:want])
-		dst, offset = dst[want:], offset+uint32(want)
+		offset, length = offset+size, length-size
 	}
 	return nil
 }
 
-// Prefetch begins to open the frames of raw bytes that will be read soon, and
-// returns at once. It opens no more at a time than there are workers. What lies
-// past the pack's end is ignored, and so are errors: reading meets them again.
-func (r *Repository) Prefetch(ctx context.Context, id pack.ID, offset uint32, length int) {
-	if length <= 0 {
-		return
-	}
-	o := r.knownPack(id)
-	if o != nil {
-		r.openAhead(ctx, o, offset, length)
-		return
-	}
-	// A stream asks for the next pack before it reads a byte of it. Without
-	// this its first frames would be opened one by one.
-	go func() {
-		if o, err := r.openPack(context.WithoutCancel(ctx), id); err == nil {
-			r.openAhead(ctx, o, offset, length)
-		}
-	}()
+// content is the raw bytes of a frame, from its beginning on.
+type content struct {
+	bytes  []byte
+	whole  bool    // zeros follow, up to the span's end; else there are more bytes
+	buffer *buffer // that bytes lie in
 }
 
-// openAhead begins to open the frames of a run of raw bytes, up to the pack's end.
-func (r *Repository) openAhead(ctx context.Context, o *opened, offset uint32, length int) {
-	end := min(uint64(offset)+uint64(length), uint64(o.Total))
-	if uint64(offset) >= end {
-		return
-	}
-	for i := o.FrameOf(offset); i <= o.FrameOf(uint32(end-1)); i++ {
-		f, mine := r.reader.claim(frameKey{o.id, int32(i)})
-		if mine {
-			go r.decode(context.WithoutCancel(ctx), o, i, f)
-		}
-	}
-}
-
-func (r *Repository) knownPack(id pack.ID) *opened {
-	h := &r.reader.heads
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.packs[id]
-}
-
-// frame returns the raw bytes of a frame, which nobody changes.
-func (r *Repository) frame(ctx context.Context, o *opened, i int) ([]byte, error) {
-	f, mine := r.reader.claim(frameKey{o.id, int32(i)})
-	if mine {
-		r.decode(ctx, o, i, f)
-		return f.bytes, f.err
-	}
-	select {
-	case <-f.ready:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if f.err != nil && ctx.Err() == nil {
-		// Who decoded it may have been cancelled; that is not our error.
-		return r.openFrame(ctx, o, i, nil)
-	}
-	return f.bytes, f.err
-}
-
-// claim finds a frame in the cache, or makes a place for it that the caller
-// must fill.
-func (rd *reader) claim(key frameKey) (f *frame, mine bool) {
-	rd.mu.Lock()
-	defer rd.mu.Unlock()
-	if f = rd.frames[key]; f != nil {
-		if f.place != nil {
-			rd.lru.MoveToFront(f.place)
-		}
-		return f, false
-	}
-	f = &frame{key: key, ready: make(chan struct{})}
-	rd.frames[key] = f
-	return f, true
-}
-
-// decode fills a claimed frame. Failures are not kept.
-func (r *Repository) decode(ctx context.Context, o *opened, i int, f *frame) {
-	f.bytes, f.err = r.openFrame(ctx, o, i, nil)
-	rd := &r.reader
-	rd.mu.Lock()
-	if f.err != nil {
-		delete(rd.frames, f.key)
-	} else {
-		rd.used += cap(f.bytes)
-		f.place = rd.lru.PushFront(f)
-		for rd.used > rd.budget && rd.lru.Len() > 1 {
-			old := rd.lru.Remove(rd.lru.Back()).(*frame)
-			delete(rd.frames, old.key)
-			rd.used -= cap(old.bytes)
-		}
-	}
-	rd.mu.Unlock()
-	close(f.ready)
-}
-
-// openFrame reads, opens and decompresses one frame, and appends it to dst.
-func (r *Repository) openFrame(ctx context.Context, o *opened, i int, dst []byte) ([]byte, error) {
+// openFrame reads and opens one frame and decompresses what is wanted of it,
+// or a little more.
+func (r *Repository) openFrame(ctx context.Context, o *opened, i, want int) (content, error) {
 	r.reader.workers <- struct{}{}
 	defer func() { <-r.reader.workers }()
-	buf := r.reader.scratch.Get().(*[]byte)
-	defer r.reader.scratch.Put(buf)
-	raw, err := r.openStored(ctx, o, i, buf, dst)
+	c, err := r.openStored(ctx, o, i, want)
 	if r.asksReplicas(ctx, err) {
-		return r.frameElsewhere(ctx, o, i, buf, dst, err)
+		return r.frameElsewhere(ctx, o, i, want, err)
 	}
-	return raw, err
+	return c, err
 }
 
-// openStored is openFrame from the place that the pack was opened in; buf is
-// for the stored frame.
-func (r *Repository) openStored(ctx context.Context, o *opened, i int, buf *[]byte, dst []byte) ([]byte, error) {
-	sealed, err := o.from.readFrame(ctx, o, i, buf)
+// openStored is openFrame from the place that the pack was opened in.
+func (r *Repository) openStored(ctx context.Context, o *opened, i, want int) (content, error) {
+	buf := r.reader.buffers.take(int(o.frames[i+1] - o.frames[i]))
+	sealed, err := o.from.readFrame(ctx, o, i, &buf.all)
 	if err != nil {
-		return nil, err
+		r.reader.buffers.give(buf)
+		return content{}, err
 	}
 	if o.from == r && r.mender.away.Load() {
 		r.tellBack()
 	}
-	return r.unsealFrame(dst, o, i, sealed)
+	c, err := r.openSealed(o, i, sealed, buf, want)
+	if err != nil {
+		r.reader.buffers.give(buf)
+		return content{}, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
+	}
+	if c.buffer != buf {
+		r.reader.buffers.give(buf)
+	}
+	return c, nil
 }
 
 // maxMoves bounds how often one reading runs after a pack that is moved.
@@ -249,26 +131,67 @@ func (r *Repository) readFrame(ctx context.Context, o *opened, i int, buf *[]byt
 	}
 }
 
-// unsealFrame opens a stored frame in place, decompresses it and appends it to
-// dst.
-func (r *Repository) unsealFrame(dst []byte, o *opened, i int, sealed []byte) ([]byte, error) {
+// openSealed opens a stored frame, which lies in buf, and returns the first want
+// bytes of it. What is stored as it is stays where it is: of incompressible
+// files, each copy costs a fifth of the time.
+func (r *Repository) openSealed(o *opened, i int, sealed []byte, buf *buffer, want int) (content, error) {
+	plain, err := o.unseal(i, sealed)
+	if err != nil {
+		return content{}, err
+	}
+	payload, stored, err := seal.Payload(plain)
+	if err != nil {
+		return content{}, err
+	}
+	rd, raw := &r.reader, span(o, i)
+	if stored {
+		if len(payload) > raw {
+			return content{}, fmt.Errorf("%d bytes where at most %d belong: %w", len(payload), raw, fault.Corrupt)
+		}
+		return content{payload, true, buf}, nil
+	}
+	if room := seal.PrefixRoom(payload, want, raw); room < raw {
+		out := rd.buffers.take(room + seal.Slack)
+		b, err := rd.decoder.InflatePrefix(out.all[:0], payload, want, raw)
+		if err == nil && len(b) >= want {
+			return content{b, false, out}, nil
+		}
+		rd.buffers.give(out) // damaged, or of another writer
+	}
+	out := rd.buffers.take(raw + seal.Slack)
+	b, err := rd.decoder.Inflate(out.all[:0], payload, raw)
+	if err != nil {
+		rd.buffers.give(out)
+		return content{}, err
+	}
+	return content{b, true, out}, nil
+}
+
+// unseal opens a stored frame in place and returns its plain text.
+func (o *opened) unseal(i int, sealed []byte) ([]byte, error) {
 	kind := seal.DataFrame
 	if o.Kind == pack.Pages {
 		kind = seal.PageFrame
 	}
 	start, end := o.Span(i)
 	if len(sealed) < seal.Overhead {
-		return nil, fmt.Errorf("frame %d of pack %s: %d bytes: %w", i, o.id, len(sealed), fault.Corrupt)
+		return nil, fmt.Errorf("%d bytes: %w", len(sealed), fault.Corrupt)
 	}
-	plain, err := o.box.Open(sealed[12:12], sealed, seal.AD{Pack: o.id, Number: uint32(i), Kind: kind, Raw: end - start})
+	return o.box.Open(sealed[12:12], sealed, seal.AD{Pack: o.id, Number: uint32(i), Kind: kind, Raw: end - start})
+}
+
+// unsealFrame opens a stored frame in place, decompresses it and appends it to
+// dst.
+func (r *Repository) unsealFrame(dst []byte, o *opened, i int, sealed []byte) ([]byte, error) {
+	start, end := o.Span(i)
+	plain, err := o.unseal(i, sealed)
+	if err == nil {
+		dst, err = r.reader.decoder.Decode(dst, plain, int(end-start), false)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
 	}
-	raw, err := r.reader.decoder.Decode(dst, plain, int(end-start), false)
-	if err != nil {
-		return nil, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
-	}
-	return raw, nil
+	return dst, nil
 }
 
 // Page implements table.Pages: it reads a page and checks its ID.

@@ -87,8 +87,7 @@ func (r *Repository) elsewhere(ctx context.Context, cause error, f func(*Reposit
 }
 
 // frameElsewhere opens a frame that could not be opened where it should be.
-func (r *Repository) frameElsewhere(ctx context.Context, o *opened, i int, buf *[]byte, dst []byte, cause error) ([]byte, error) {
-	var raw []byte
+func (r *Repository) frameElsewhere(ctx context.Context, o *opened, i, want int, cause error) (c content, err error) {
 	p, err := r.elsewhere(ctx, cause, func(other *Repository) error {
 		there, err := other.openPack(ctx, o.id)
 		if err != nil {
@@ -97,14 +96,14 @@ func (r *Repository) frameElsewhere(ctx context.Context, o *opened, i int, buf *
 		if there.Geometry != o.Geometry {
 			return fmt.Errorf("pack %s of another shape: %w", o.id, fault.Corrupt)
 		}
-		raw, err = other.openStored(ctx, there, i, buf, dst)
+		c, err = other.openStored(ctx, there, i, want)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return content{}, err
 	}
 	r.servedPack(ctx, o.id, p, cause)
-	return raw, nil
+	return c, nil
 }
 
 // packElsewhere opens a pack whose head could not be opened where it should be.

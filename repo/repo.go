@@ -198,7 +198,7 @@ func readIdentity(ctx context.Context, s store.Store) (Identity, error) {
 
 func newRepository(s store.Store, id Identity, o Options) *Repository {
 	r := &Repository{Identity: id, store: s}
-	r.reader.init(r, o)
+	r.reader.init(o)
 	r.mender.init(o.Notice)
 	for _, replica := range o.Replicas {
 		r.replicas = append(r.replicas, newReplica(replica))

@@ -48,72 +48,69 @@ func (r *Repository) NewVerifier() *Verifier {
 	return &Verifier{r: r, ids: chunk.NewHashers(r.ChunkKey()), budget: verifierBudget, packs: make(map[pack.ID]*verified)}
 }
 
-// Read fills dst with the raw bytes of a pack from offset on, which must be
-// whole chunks without a gap (as every extent is), each with the content that
-// its ID says. Else, and where the pack is damaged or missing, it is
-// fault.Corrupt, and dst is undefined.
-func (v *Verifier) Read(ctx context.Context, id pack.ID, offset uint32, dst []byte) error {
+// Read hands length raw bytes of a pack from offset on to use, in order, in
+// pieces that use must not keep. They must be whole chunks without a gap (as
+// every extent is), each with the content that its ID says; else, and where the
+// pack is damaged or missing, it is fault.Corrupt. A piece comes before all of
+// its chunk has been read, so what use made of them is good only if Read
+// succeeds; in return nothing is copied, and it is hashed while it is in the
+// processor's cache.
+func (v *Verifier) Read(ctx context.Context, id pack.ID, offset, length uint32, use func(piece []byte) error) error {
 	p, err := v.pack(ctx, id)
 	if err != nil {
 		return err
 	}
-	chunks, err := p.run(offset, uint64(len(dst)))
+	chunks, err := p.run(offset, uint64(length))
 	if err != nil {
 		return err
 	}
-	if err := v.r.readInto(ctx, p.opened, offset, dst); err != nil {
-		return err
-	}
-	if i := v.differs(chunks, dst); i >= 0 {
-		c := &chunks[i]
-		return fmt.Errorf("chunk %s at byte %d of pack %s has other bytes than when it was written: %w", c.ID, c.Offset, id, fault.Corrupt)
+	c := chunkCheck{id: id, chunks: chunks, hasher: v.ids.Take()}
+	defer v.ids.Give(c.hasher)
+	c.hasher.Begin()
+	return v.r.readRuns(ctx, p.opened, offset, length, true, func(b []byte, zeros int) error {
+		for {
+			if err := c.add(b); err != nil {
+				return err
+			}
+			if err := use(b); err != nil {
+				return err
+			}
+			if zeros == 0 {
+				return nil
+			}
+			b = make([]byte, min(zeros, zeroPiece))
+			zeros -= len(b)
+		}
+	})
+}
+
+// zeroPiece is how many zeros are handed out at a time.
+const zeroPiece = 64 << 10
+
+// chunkCheck compares pieces with the IDs of the chunks that they make up.
+type chunkCheck struct {
+	id     pack.ID
+	chunks []index.Chunk // the one under way, and what follows
+	seen   uint32        // bytes of the one under way
+	hasher *chunk.Hasher
+}
+
+func (c *chunkCheck) add(b []byte) error {
+	for len(b) > 0 {
+		at := &c.chunks[0]
+		n := min(at.Length-c.seen, uint32(len(b)))
+		c.hasher.Add(b[:n])
+		b, c.seen = b[n:], c.seen+n
+		if c.seen < at.Length {
+			return nil
+		}
+		if c.hasher.ID() != at.ID {
+			return fmt.Errorf("chunk %s at byte %d of pack %s has other bytes than when it was written: %w", at.ID, at.Offset, c.id, fault.Corrupt)
+		}
+		c.hasher.Begin()
+		c.chunks, c.seen = c.chunks[1:], 0
 	}
 	return nil
-}
-
-// Matches says whether data is what Read would give, without reading it: only
-// the chunk list is read. Errors are those of Read.
-func (v *Verifier) Matches(ctx context.Context, id pack.ID, offset uint32, data []byte) (bool, error) {
-	p, err := v.pack(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	chunks, err := p.run(offset, uint64(len(data)))
-	if err != nil {
-		return false, err
-	}
-	return v.differs(chunks, data) < 0, nil
-}
-
-// Whole returns how many of at most limit bytes from offset on are whole
-// chunks without a gap: as many as fit, but one at least.
-func (v *Verifier) Whole(ctx context.Context, id pack.ID, offset, limit uint32) (uint32, error) {
-	p, err := v.pack(ctx, id)
-	if err != nil {
-		return 0, err
-	}
-	i, ok := p.find(offset)
-	if !ok {
-		return 0, p.noChunk(offset)
-	}
-	n := p.chunks[i].Length
-	for i++; i < len(p.chunks) && p.chunks[i].Offset == offset+n && uint64(n)+uint64(p.chunks[i].Length) <= uint64(limit); i++ {
-		n += p.chunks[i].Length
-	}
-	return n, nil
-}
-
-// differs returns the index of the first chunk whose ID is not that of its
-// part of data, -1 if there is none.
-func (v *Verifier) differs(chunks []index.Chunk, data []byte) int {
-	for i := range chunks {
-		n := chunks[i].Length
-		if v.ids.Sum(data[:n]) != chunks[i].ID {
-			return i
-		}
-		data = data[n:]
-	}
-	return -1
 }
 
 func (p *verified) find(offset uint32) (int, bool) {
@@ -143,30 +140,41 @@ func (p *verified) run(offset uint32, length uint64) ([]index.Chunk, error) {
 
 // pack returns a pack with its chunk list.
 func (v *Verifier) pack(ctx context.Context, id pack.ID) (*verified, error) {
-	v.mu.Lock()
-	p := v.packs[id]
-	if p != nil {
+	for {
+		v.mu.Lock()
+		p := v.packs[id]
+		if p == nil {
+			p = &verified{ready: make(chan struct{})}
+			v.packs[id] = p
+			v.mu.Unlock()
+			v.fill(ctx, id, p)
+			return p, p.err
+		}
 		if p.place != nil {
 			v.order.MoveToFront(p.place)
 		}
 		v.mu.Unlock()
 		select {
 		case <-p.ready:
-			return p, p.err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		if ctx.Err() != nil || !canceled(p.err) {
+			return p, p.err
+		}
+		// Who loaded it was called off, which is not our error.
 	}
-	p = &verified{ready: make(chan struct{})}
-	v.packs[id] = p
-	v.mu.Unlock()
+}
+
+// fill loads the chunk list of a pack that others may wait for.
+func (v *Verifier) fill(ctx context.Context, id pack.ID, p *verified) {
 	p.err = v.load(ctx, id, p)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	defer close(p.ready)
 	if p.err != nil {
 		delete(v.packs, id)
-		return p, p.err
+		return
 	}
 	v.used += p.memory()
 	p.place = v.order.PushFront(p)
@@ -175,7 +183,6 @@ func (v *Verifier) pack(ctx context.Context, id pack.ID) (*verified, error) {
 		delete(v.packs, old.id)
 		v.used -= old.memory()
 	}
-	return p, nil
 }
 
 func (p *verified) memory() int { return len(p.chunks)*chunkMemory + verifiedMemory }
@@ -195,35 +202,4 @@ func (v *Verifier) load(ctx context.Context, id pack.ID, p *verified) error {
 	p.opened = o
 	p.chunks, err = v.r.chunkList(h, o.Geometry)
 	return err
-}
-
-// readInto is ReadRaw for much at a time: frames that dst takes whole are
-// opened into it and not kept.
-func (r *Repository) readInto(ctx context.Context, o *opened, offset uint32, dst []byte) error {
-	for len(dst) > 0 {
-		i := o.FrameOf(offset)
-		start, end := o.Span(i)
-		n := min(int(end-offset), len(dst))
-		var err error
-		if offset == start && n == int(end-start) && !r.reader.has(frameKey{o.id, int32(i)}) {
-			var b []byte
-			if b, err = r.openFrame(ctx, o, i, dst[:0:n]); err == nil {
-				clear(dst[len(b):n])
-			}
-		} else {
-			err = r.ReadRaw(ctx, o.id, offset, dst[:n])
-		}
-		if err != nil {
-			return err
-		}
-		dst, offset = dst[n:], offset+uint32(n)
-	}
-	return nil
-}
-
-// has says whether a frame is in the cache or on its way there.
-func (rd *reader) has(key frameKey) bool {
-	rd.mu.Lock()
-	defer rd.mu.Unlock()
-	return rd.frames[key] != nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/platform/walk"
 	"github.com/tidemark-backup/tidemark/repo/table"
-	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
 
 // outcome is what became of an entry.
@@ -35,8 +34,9 @@ type fileJob struct {
 }
 
 const (
-	pieceBytes = 1 << 20 // written at a time
-	aheadBytes = 8 << 20 // opened ahead of that
+	aheadBytes = 8 << 20 // opened ahead of what is written
+	bigFile    = aheadBytes
+	bigFiles   = 2 // written at a time
 	zeroBlock  = 4 << 10
 )
 
@@ -193,6 +193,16 @@ func (r *restorer) content(ctx context.Context, f *os.File, e *table.Entry) erro
 		_, err := f.Write(e.Inline)
 		return err
 	}
+	if e.Size > bigFile {
+		// What is opened ahead for more of them at a time would push out of
+		// memory what was opened for the others.
+		select {
+		case r.big <- struct{}{}:
+			defer func() { <-r.big }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	w := &contentWriter{r: r, f: f, sparse: hasHole(e)}
 	if w.sparse || e.Form() == table.Paged {
 		if err := f.Truncate(int64(e.Size)); err != nil {
@@ -200,6 +210,7 @@ func (r *restorer) content(ctx context.Context, f *os.File, e *table.Entry) erro
 		}
 	}
 	x := table.OpenExtents(r.repo, e, table.Options{})
+	var now table.Located // one behind, so that what comes next is known
 	for l, err := range x.From(ctx, 0) {
 		if err != nil {
 			return err
@@ -208,11 +219,12 @@ func (r *restorer) content(ctx context.Context, f *os.File, e *table.Entry) erro
 			w.sparse = true
 			continue
 		}
-		if err := w.extent(ctx, int64(l.Start), l.Pack, l.Offset, uint32(l.Length)); err != nil {
+		if err := w.extent(ctx, &now, &l); err != nil {
 			return err
 		}
+		now = l
 	}
-	return nil
+	return w.extent(ctx, &now, nil)
 }
 
 // hasHole says whether a file is known to have holes. Those of a long list of
@@ -233,31 +245,33 @@ type contentWriter struct {
 	sparse bool
 }
 
-// extent writes one run of data, verified, piece by piece.
-func (w *contentWriter) extent(ctx context.Context, at int64, id pack.ID, offset, length uint32) error {
-	buf := w.r.takeBuffer()
-	defer func() { w.r.giveBuffer(buf) }()
-	for length > 0 {
-		size, err := w.r.verify.Whole(ctx, id, offset, min(length, pieceBytes))
-		if err != nil {
-			return err
-		}
-		if size = min(size, length); cap(buf) < int(size) {
-			buf = make([]byte, size)
-		}
-		// What is read next is opened while this is written.
-		w.r.repo.Prefetch(ctx, id, offset, int(min(length, aheadBytes)))
-		if err := w.r.verify.Read(ctx, id, offset, buf[:size]); err != nil {
-			return err
-		}
-		if err := w.write(buf[:size], at); err != nil {
-			return err
-		}
-		w.r.job.Progress.Bytes.Add(int64(size))
-		at += int64(size)
-		offset, length = offset+size, length-size
+// extent writes one run of data, verified, and has opened what comes after it.
+func (w *contentWriter) extent(ctx context.Context, x, next *table.Located) error {
+	at, done, length := int64(x.Start), uint32(0), uint32(x.Length)
+	if length == 0 {
+		return nil
 	}
-	return nil
+	w.ahead(ctx, x, 0, next)
+	return w.r.verify.Read(ctx, x.Pack, x.Offset, length, func(b []byte) error {
+		done += uint32(len(b))
+		w.ahead(ctx, x, done, next)
+		if err := w.write(b, at); err != nil {
+			return err
+		}
+		at += int64(len(b))
+		w.r.job.Progress.Bytes.Add(int64(len(b)))
+		return nil
+	})
+}
+
+// ahead has opened what will be wanted once the first done bytes of an extent
+// are written.
+func (w *contentWriter) ahead(ctx context.Context, x *table.Located, done uint32, next *table.Located) {
+	rest := int(uint32(x.Length) - done)
+	w.r.repo.Prefetch(ctx, x.Pack, x.Offset+done, min(rest, aheadBytes))
+	if next != nil && rest < aheadBytes {
+		w.r.repo.Prefetch(ctx, next.Pack, next.Offset, min(int(next.Length), aheadBytes-rest))
+	}
 }
 
 // write writes a piece; in a file with holes blocks of zeros are left out:
@@ -293,22 +307,6 @@ func zeroRun(b []byte, at int64) (n int, zero bool) {
 		n += k
 	}
 	return n, zero
-}
-
-func (r *restorer) takeBuffer() []byte {
-	select {
-	case b := <-r.buffers:
-		return b
-	default:
-		return make([]byte, pieceBytes)
-	}
-}
-
-func (r *restorer) giveBuffer(b []byte) {
-	select {
-	case r.buffers <- b:
-	default:
-	}
 }
 
 // apply puts an entry's metadata on what was made of it.

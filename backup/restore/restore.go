@@ -97,7 +97,7 @@ type restorer struct {
 	root   bool // may give files away
 
 	jobs    chan *fileJob
-	buffers chan []byte
+	big     chan struct{} // one token per big file under way
 	links   links
 	renamed map[string]string // key of a folder → its name in the target, where that differs
 
@@ -111,7 +111,7 @@ type restorer struct {
 func Run(ctx context.Context, r *repo.Repository, job Job) (*Report, error) {
 	rs := &restorer{
 		job: &job, repo: r, root: os.Geteuid() == 0,
-		jobs: make(chan *fileJob, 256), buffers: make(chan []byte, workers),
+		jobs: make(chan *fileJob, 256), big: make(chan struct{}, bigFiles),
 		links: newLinks(), renamed: make(map[string]string),
 	}
 	if job.Progress == nil {
@@ -267,9 +267,7 @@ func (r *restorer) entry(ctx context.Context, folders *folders, e *table.Entry) 
 		}
 		r.links.begin(e, filepath.Join(dir.rel, string(name)))
 	}
-	if err := r.ahead(ctx, e); err != nil {
-		return r.failed(e, err)
-	}
+	r.ahead(ctx, e)
 	dir.retain()
 	select {
 	case r.jobs <- &fileJob{dir: dir, name: string(name), entry: e}:
@@ -280,19 +278,13 @@ func (r *restorer) entry(ctx context.Context, folders *folders, e *table.Entry) 
 	}
 }
 
-// ahead has the frames opened that the workers will need soon.
-func (r *restorer) ahead(ctx context.Context, e *table.Entry) error {
-	for i := range e.Extents {
-		x := &e.Extents[i]
-		if x.Hole {
-			continue
-		}
-		if err := r.repo.OpenPack(ctx, x.Pack); err != nil {
-			return err
-		}
-		r.repo.Prefetch(ctx, x.Pack, x.Offset, int(min(x.Length, aheadBytes)))
+// ahead has the frames opened that the workers will need soon. A big file looks
+// ahead itself.
+func (r *restorer) ahead(ctx context.Context, e *table.Entry) {
+	if e.Size <= bigFile && len(e.Extents) > 0 && !e.Extents[0].Hole {
+		x := &e.Extents[0]
+		r.repo.Prefetch(ctx, x.Pack, x.Offset, int(x.Length))
 	}
-	return nil
 }
 
 // failed turns what went wrong with one entry into a warning, unless it is

@@ -33,8 +33,19 @@ func NewHasher(key *Key) *Hasher {
 
 // Sum returns the ID of a chunk.
 func (h *Hasher) Sum(data []byte) ID {
-	h.h.Reset()
-	h.h.Write(data) // never fails
+	h.Begin()
+	h.Add(data)
+	return h.ID()
+}
+
+// Begin begins a chunk that comes in pieces.
+func (h *Hasher) Begin() { h.h.Reset() }
+
+// Add adds the next piece.
+func (h *Hasher) Add(piece []byte) { h.h.Write(piece) } // never fails
+
+// ID returns the ID of all pieces since Begin.
+func (h *Hasher) ID() ID {
 	h.h.Sum(h.out[:0])
 	return ID(h.out[:len(ID{})])
 }
@@ -63,8 +74,13 @@ func NewHashers(key Key) *Hashers {
 
 // Sum returns the ID of a chunk.
 func (h *Hashers) Sum(data []byte) ID {
-	hasher := h.free.Get().(*Hasher)
-	id := hasher.Sum(data)
-	h.free.Put(hasher)
-	return id
+	hasher := h.Take()
+	defer h.Give(hasher)
+	return hasher.Sum(data)
 }
+
+// Take returns a Hasher for the caller alone, until it gives it back.
+func (h *Hashers) Take() *Hasher { return h.free.Get().(*Hasher) }
+
+// Give takes a Hasher back.
+func (h *Hashers) Give(hasher *Hasher) { h.free.Put(hasher) }

@@ -144,6 +144,11 @@ type Decoder struct {
 	zstd *zstd.Decoder
 }
 
+// Slack is the room behind a payload's end that lets the decoder copy in
+// steps of 16 bytes up to the end. Without it the last 128 KiB of a frame, and
+// all of a small one, take half as long again.
+const Slack = 16
+
 // NewDecoder makes a decoder that opens up to concurrent frames at once.
 func NewDecoder(concurrent int) *Decoder {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(concurrent), zstd.WithDecoderLowmem(false),
@@ -157,29 +162,49 @@ func NewDecoder(concurrent int) *Decoder {
 // Decode appends the raw bytes of a plain text to dst, at most raw of them;
 // exact demands just raw. Never more memory than that is taken.
 func (d *Decoder) Decode(dst, plain []byte, raw int, exact bool) ([]byte, error) {
-	payload, codec, err := split(plain)
+	payload, stored, err := Payload(plain)
 	if err != nil {
 		return nil, err
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, raw)
-	switch codec {
-	case codecRaw:
+	if stored {
 		if len(payload) > raw {
-			return nil, fmt.Errorf("decode: %d bytes where at most %d belong: %w", len(payload), raw, fault.Corrupt)
+			return nil, tooLong(len(payload), raw)
 		}
 		dst = append(dst, payload...)
-	case codecZstd:
-		// The cap of dst is the limit: a bomb stops there.
-		dst, err = d.zstd.DecodeAll(payload, dst[:start:start+raw])
-		if err != nil {
-			return nil, fmt.Errorf("decompress: %v: %w", err, fault.Corrupt)
-		}
+	} else if dst, err = d.Inflate(slices.Grow(dst, raw+Slack), payload, raw); err != nil {
+		return nil, err
 	}
 	if exact && len(dst)-start != raw {
 		return nil, fmt.Errorf("decode: %d bytes where %d belong: %w", len(dst)-start, raw, fault.Corrupt)
 	}
 	return dst, nil
+}
+
+func tooLong(n, raw int) error {
+	return fmt.Errorf("decode: %d bytes where at most %d belong: %w", n, raw, fault.Corrupt)
+}
+
+// Inflate appends the raw bytes of a compressed payload to dst, at most raw of
+// them. dst has room for them, and better for Slack more.
+func (d *Decoder) Inflate(dst, payload []byte, raw int) ([]byte, error) {
+	start := len(dst)
+	// The cap of dst is the limit: a bomb stops there.
+	dst, err := d.zstd.DecodeAll(payload, dst[:start:min(cap(dst), start+raw+Slack)])
+	if err != nil {
+		return nil, fmt.Errorf("decompress: %v: %w", err, fault.Corrupt)
+	}
+	if len(dst)-start > raw {
+		return nil, tooLong(len(dst)-start, raw)
+	}
+	return dst, nil
+}
+
+// Payload checks a plain text's head and padding, and returns what is between
+// them: the raw bytes themselves where stored, else compressed ones.
+func Payload(plain []byte) (payload []byte, stored bool, err error) {
+	payload, codec, err := split(plain)
+	return payload, codec == codecRaw, err
 }
 
 // split checks a plain text's head and padding.

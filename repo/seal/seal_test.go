@@ -3,9 +3,13 @@ package seal
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -149,6 +153,62 @@ func TestCodec(t *testing.T) {
 	})
 }
 
+// TestInflatePrefix reads the beginnings of frames of every kind of content,
+// made by this encoder and by one with other blocks.
+func TestInflatePrefix(t *testing.T) {
+	d, e := NewDecoder(1), NewEncoder()
+	short, err := zstd.NewWriter(nil, zstd.WithWindowSize(16<<10), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		raw := material(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(1, 1<<20).Draw(t, "length"))
+		var payload []byte
+		if rapid.Bool().Draw(t, "other writer") {
+			payload = short.EncodeAll(raw, nil)
+		} else if p, stored, err := Payload(e.Encode(nil, raw, Fast, 0)); err != nil || stored {
+			return
+		} else {
+			payload = p
+		}
+		before := bytes.Clone(payload)
+		want := rapid.IntRange(1, len(raw)).Draw(t, "want")
+		room := PrefixRoom(payload, want, len(raw))
+		got, err := d.InflatePrefix(make([]byte, 0, room+Slack), payload, want, len(raw))
+		if err != nil || len(got) < want || !bytes.HasPrefix(raw, got) {
+			t.Fatalf("%d bytes of %d wanted, others, or %v", len(got), want, err)
+		}
+		if !bytes.Equal(payload, before) {
+			t.Fatal("the payload has changed")
+		}
+		if want <= 128<<10 && len(raw) > 512<<10 && room > 128<<10 {
+			t.Fatalf("%d bytes of room for %d of %d", room, want, len(raw))
+		}
+	})
+}
+
+// material makes bytes of several kinds: words, zeros, and what does not shrink.
+func material(seed uint64, n int) []byte {
+	r := mathrand.New(mathrand.NewPCG(seed, 1))
+	var b []byte
+	for len(b) < n {
+		part := 1 + r.IntN(200<<10)
+		switch r.IntN(4) {
+		case 0:
+			b = append(b, make([]byte, part)...)
+		case 1:
+			for range part / 8 {
+				b = binary.LittleEndian.AppendUint64(b, r.Uint64())
+			}
+		default:
+			for end := len(b) + part; len(b) < end; {
+				b = fmt.Appendf(b, "line %d of %x\n", r.IntN(100), r.IntN(1<<20))
+			}
+		}
+	}
+	return b[:n]
+}
+
 func TestPadme(t *testing.T) {
 	for n, want := range map[int]int{0: 0, 1: 1, 2: 2, 9: 10, 100: 104, 1000: 1024, 131073: 135168} {
 		if got := padme(n); got != want {
@@ -199,6 +259,18 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, plain []byte, raw int) {
 		raw &= 1<<16 - 1
 		if got, err := d.Decode(nil, plain, raw, false); err == nil && len(got) > raw {
+			t.Fatalf("%d bytes where at most %d belong", len(got), raw)
+		} else if err != nil && !errors.Is(err, fault.Corrupt) {
+			t.Fatal(err)
+		}
+		payload, stored, err := Payload(plain)
+		if err != nil || stored {
+			return
+		}
+		want := 1 + raw/2
+		room := PrefixRoom(payload, want, raw)
+		got, err := d.InflatePrefix(make([]byte, 0, room+Slack), payload, want, raw)
+		if err == nil && len(got) > raw {
 			t.Fatalf("%d bytes where at most %d belong", len(got), raw)
 		} else if err != nil && !errors.Is(err, fault.Corrupt) {
 			t.Fatal(err)
