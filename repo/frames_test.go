@@ -131,10 +131,10 @@ func reopen(t *testing.T, s *mem.Store, keyed *Repository, o Options) *Repositor
 func TestRandomReadOpensLittle(t *testing.T) {
 	s, _, w := newTest(t)
 	var data []byte
-	for i := 0; len(data) < 512<<10; i++ {
+	for i := 0; len(data) < 3<<20; i++ {
 		data = fmt.Appendf(data, "line %d of %x\n", i, i*i)
 	}
-	data = data[:512<<10]
+	data = data[:3<<20]
 	key := w.r.ChunkKey()
 	a, _, err := w.Store(pack.Small, key.Sum(data), data)
 	if err != nil {
