@@ -62,17 +62,21 @@ func (r *restorer) restore(ctx context.Context, j *fileJob) (outcome, error) {
 		return out, err
 	}
 	temp := tempName(j.name)
-	if err := j.dir.root.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return out, err
+	err = r.make(ctx, j, temp)
+	if errors.Is(err, os.ErrExist) {
+		// What a restore that was stopped has left.
+		if err = j.dir.root.Remove(temp); err == nil {
+			err = r.make(ctx, j, temp)
+		}
 	}
-	if err := r.make(ctx, j, temp); err != nil {
+	if err != nil {
 		_ = j.dir.root.Remove(temp) // what is left is removed by the next restore
 		return out, err
 	}
-	if err := r.apply(j.dir.at(temp), j.entry); err != nil {
+	if err := r.apply(j.dir.at(temp), j.entry, j.dir.owned(j.entry)); err != nil {
 		r.warn(table.Path(j.entry.Key), err.Error())
 	}
-	if err := r.settle(j, temp, name); err != nil {
+	if name, out, err = r.settle(j, temp, name, out); err != nil || out == unchanged || out == skipped {
 		_ = j.dir.root.Remove(temp)
 		return out, err
 	}
@@ -84,6 +88,14 @@ func (r *restorer) restore(ctx context.Context, j *fileJob) (outcome, error) {
 
 // place decides under which name an entry is restored.
 func (r *restorer) place(j *fileJob) (string, outcome, error) {
+	if j.dir.empty {
+		return j.name, fresh, nil
+	}
+	return r.look(j)
+}
+
+// look is place for a folder that was not empty.
+func (r *restorer) look(j *fileJob) (string, outcome, error) {
 	info, err := j.dir.root.Lstat(j.name)
 	if errors.Is(err, os.ErrNotExist) {
 		return j.name, fresh, nil
@@ -155,13 +167,18 @@ func tempName(name string) string {
 }
 
 // settle gives a finished entry its name. Only Overwrite may replace.
-func (r *restorer) settle(j *fileJob, temp, name string) error {
-	if r.job.OnConflict != Overwrite {
-		if _, err := j.dir.root.Lstat(name); err == nil {
-			return fmt.Errorf("something took the name meanwhile: %w", fault.Exist)
-		}
+func (r *restorer) settle(j *fileJob, temp, name string, out outcome) (string, outcome, error) {
+	err := meta.Rename(j.dir.root, j.dir.at(temp), name, r.job.OnConflict == Overwrite)
+	if !j.dir.empty || !errors.Is(err, fault.Exist) {
+		return name, out, err
 	}
-	return j.dir.root.Rename(temp, name)
+	// In an empty folder something is in the way: a name that is the same to
+	// this file system, or another program's.
+	name, out, err = r.look(j)
+	if err == nil && out != unchanged && out != skipped {
+		err = meta.Rename(j.dir.root, j.dir.at(temp), name, false)
+	}
+	return name, out, err
 }
 
 // make makes an entry under a name that is free.
@@ -169,7 +186,7 @@ func (r *restorer) make(ctx context.Context, j *fileJob, name string) error {
 	e := j.entry
 	switch e.Kind {
 	case table.File:
-		f, err := j.dir.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		f, err := meta.Make(j.dir.root, j.dir.at(name))
 		if err != nil {
 			return err
 		}
@@ -188,9 +205,9 @@ func (r *restorer) make(ctx context.Context, j *fileJob, name string) error {
 }
 
 // content writes an entry's content into an empty file.
-func (r *restorer) content(ctx context.Context, f *os.File, e *table.Entry) error {
+func (r *restorer) content(ctx context.Context, f *meta.Made, e *table.Entry) error {
 	if e.Form() == table.Inline {
-		_, err := f.Write(e.Inline)
+		_, err := f.WriteAt(e.Inline, 0)
 		return err
 	}
 	if e.Size > bigFile {
@@ -241,7 +258,7 @@ func hasHole(e *table.Entry) bool {
 // contentWriter writes one file.
 type contentWriter struct {
 	r      *restorer
-	f      *os.File
+	f      *meta.Made
 	sparse bool
 }
 
@@ -310,13 +327,14 @@ func zeroRun(b []byte, at int64) (n int, zero bool) {
 }
 
 // apply puts an entry's metadata on what was made of it.
-func (r *restorer) apply(at meta.At, e *table.Entry) error {
+// owned tells that it belongs to whom it should already.
+func (r *restorer) apply(at meta.At, e *table.Entry, owned bool) error {
 	w := &meta.Wanted{
 		Type: typeOf(e.Kind), Mode: e.Mode, UID: e.UID, GID: e.GID,
 		MTime: meta.Time{Sec: e.MTime.Sec, Nsec: int32(e.MTime.Nsec)},
 	}
 	what := meta.Owner | meta.Mode | meta.Xattrs | meta.Times
-	if !r.root {
+	if !r.root || owned {
 		what &^= meta.Owner
 	}
 	for _, x := range e.Xattrs {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -40,8 +41,16 @@ type dir struct {
 	path string // for messages, and for hosts without calls by descriptor
 	root *os.Root
 	self *os.File // the same folder, for calls by descriptor
+	fd   int      // of self, which asks the kernel again each time
 	own  bool     // root is closed with it; the target's is not
 	refs atomic.Int32
+
+	// empty: nothing was in it when it was opened, so that nothing is in the
+	// way of what is made in it.
+	empty bool
+	// Who owns what is made in it, where that is known.
+	uid, gid uint32
+	known    bool
 }
 
 func newFolders(r *restorer, s *selection) *folders {
@@ -63,8 +72,11 @@ func (d *dir) release() {
 
 // at returns the place of a name in the folder.
 func (d *dir) at(name string) meta.At {
-	return meta.At{FD: int(d.self.Fd()), Dir: d.path, Name: name}
+	return meta.At{FD: d.fd, Dir: d.path, Name: name}
 }
+
+// owned says whether a new file in the folder belongs to an entry's owner.
+func (d *dir) owned(e *table.Entry) bool { return d.known && d.uid == e.UID && d.gid == e.GID }
 
 func (s *folders) close() { s.cut(0) }
 
@@ -140,6 +152,10 @@ func (s *folders) open(i int) (*dir, error) {
 		}
 		return nil, err
 	}
+	_, err = d.self.Readdirnames(1)
+	d.empty = errors.Is(err, io.EOF)
+	d.fd = int(d.self.Fd())
+	d.uid, d.gid, d.known = meta.NewOwner(d.fd)
 	d.refs.Store(1)
 	l.dir = d
 	return d, nil
@@ -237,7 +253,7 @@ func (r *restorer) finishFolders(ctx context.Context, sel *selection) error {
 		if err != nil || !info.IsDir() {
 			continue
 		}
-		if err := r.apply(dir.at(real), e); err != nil {
+		if err := r.apply(dir.at(real), e, false); err != nil {
 			r.warn(table.Path(e.Key), err.Error())
 		}
 	}
@@ -247,7 +263,7 @@ func (r *restorer) finishFolders(ctx context.Context, sel *selection) error {
 		if err != nil {
 			return err
 		}
-		if err := r.apply(d.at(""), sel.top); err != nil {
+		if err := r.apply(d.at(""), sel.top, false); err != nil {
 			r.warn(table.Path(sel.top.Key), err.Error())
 		}
 	}
