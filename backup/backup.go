@@ -30,6 +30,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup/exclude"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
@@ -40,6 +41,7 @@ type Job struct {
 	ExcludeCaches bool             // leave out the content of folders with a CACHEDIR.TAG
 	OneFileSystem bool
 	Tags          []string
+	Until         time.Time         // the point is kept at least so long; zero: as the policy says
 	DryRun        bool              // compare only; nothing is read or stored
 	Renew         repo.HollowLimits // what is stored again so that old frames can go; zero: the default
 
@@ -74,10 +76,15 @@ type Summary struct {
 	Renewed uint64         // bytes stored again, so that frames of which little is needed can go
 	Warned  []repo.Warning // the first 1,000 of Statistics.Warnings
 	Skipped []string       // sockets, the first 1,000
+
+	// Receipt is what the vault's ledger says of the point. One that is missing
+	// is in Warned; its Sequence is 0 then.
+	Receipt ledger.Receipt
 }
 
 // Run saves a job's paths as a new recovery point. The repository must be open
-// for writing. Errors are the vault's or the context's, or fault.Invalid for a
+// for writing; its ledger is opened if it is not. A vault that went back in
+// time is refused. Errors are the vault's or the context's, or fault.Invalid for a
 // job that makes no sense; what is wrong with single files is in the Summary.
 func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summary, error) {
 	if err := job.validate(); err != nil {
@@ -88,6 +95,13 @@ func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summa
 	}
 	if job.Progress == nil {
 		job.Progress = &Progress{}
+	}
+	if r.Book() == nil {
+		// A damaged ledger must not stop backups: the point gets its receipt
+		// when the ledger is mended, and the Summary says so.
+		if err := r.OpenLedger(ctx, l, repo.LedgerOptions{}); err != nil && fault.KindOf(err) != fault.Corrupt {
+			return nil, fmt.Errorf("backup: %w", err)
+		}
 	}
 	// When a collector condemns something that this run relied on, between its
 	// beginning and its commit, the pass is repeated; what it stored is found.

@@ -124,6 +124,13 @@ func TestCheckFindsFlippedBits(t *testing.T) {
 
 func TestCheckFindsMissingAndTruncatedObjects(t *testing.T) {
 	pristine, _, _ := sample(t)
+	lastEntry := ""
+	for object, err := range pristine.List(t.Context(), "ledger/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lastEntry = object.Name
+	}
 	for object, err := range pristine.List(t.Context(), "") {
 		if err != nil {
 			t.Fatal(err)
@@ -146,8 +153,8 @@ func TestCheckFindsMissingAndTruncatedObjects(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			gone := strings.HasPrefix(object.Name, "points/") && !cut
-			if len(report.Faults) == 0 && !gone { // a point that is gone leaves no trace in a bare store
+			gone := object.Name == lastEntry && !cut
+			if len(report.Faults) == 0 && !gone { // the end of the ledger only those miss who remember it
 				t.Errorf("%s (cut: %v): nobody saw it", object.Name, cut)
 			}
 		}

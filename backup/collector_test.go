@@ -118,7 +118,8 @@ func (c *collector) walk(n *named, root live.Hash, mayBeGone bool) {
 func (c *collector) collect() {
 	points := c.list("points/")
 	for len(points) > 3 { // retention
-		c.delete(points[0])
+		c.deleted++
+		bury(c.t, c.store, c.repository, points[0])
 		points = points[1:]
 	}
 	round := c.condemn(c.look())

@@ -151,7 +151,7 @@ func condemnedThenGone(m *machine, needs []live.Need, pages, whole bool) {
 	for _, n := range needs {
 		m.delete(n.Pack.Name())
 	}
-	m.delete(point.Name(1))
+	bury(m.t, m.store, m.open().ID, point.Name(1))
 	m.nothingNew("after the packs were deleted")
 	m.whole()
 	m.forget("index", "copies")
@@ -300,7 +300,7 @@ func TestAbsentLivePage(t *testing.T) {
 	}
 	m.round(1, true, nil, first.Live)
 	m.delete(live.Name(first.Live))
-	m.delete(point.Name(1))
+	bury(m.t, m.store, m.open().ID, point.Name(1))
 	m.nothingNew("after the page was deleted")
 	if third := m.points()[1]; third.Live != second.Live {
 		t.Error("another salt than the run before")

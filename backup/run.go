@@ -165,8 +165,13 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 	}
 	defer func() { err = sum.closed(l.Dir, err, r.copies.Close()) }()
 	r.openOld()
+	if old := r.copies.old; old != nil {
+		if err := rp.Remembers(ctx, old.sequence, old.point); err != nil {
+			return nil, fmt.Errorf("backup: %w", err)
+		}
+	}
 	if !job.DryRun {
-		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started, Job: r.copies.name(), Hollow: job.Renew}); err != nil {
+		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started, Job: r.copies.name(), Hollow: job.Renew, Until: job.Until}); err != nil {
 			return nil, err
 		}
 		defer func() { err = sum.closed(l.Dir, err, r.writer.Close()) }()
@@ -194,8 +199,13 @@ func (s *Summary) closed(dir string, err, closing error) error {
 // slower warns of what costs the next run its speed, and not this one its
 // point.
 func (s *Summary) slower(dir string, err error) {
+	s.warn(dir, "the next run will take longer: "+err.Error())
+}
+
+// warn adds what came up when the point was written already.
+func (s *Summary) warn(path, reason string) {
 	s.Statistics.Warnings++
-	s.Warned = append(s.Warned, repo.Warning{Path: dir, Reason: "the next run will take longer: " + err.Error()})
+	s.Warned = append(s.Warned, repo.Warning{Path: path, Reason: reason})
 }
 
 // openOld opens the copy of the last table. One that cannot be read is as good

@@ -19,6 +19,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/index"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
@@ -421,13 +422,31 @@ func (c *checker) finish() {
 
 // points checks every point and what it holds.
 func (c *checker) points(ctx context.Context) error {
-	sequences, err := c.r.sequences(ctx)
+	if c.r.book == nil {
+		if err := c.r.OpenLedger(ctx, Local{}, LedgerOptions{}); damaged(err) {
+			c.fault(ledger.Prefix, err)
+		} else if err != nil {
+			return err
+		}
+	}
+	s, bad, err := c.r.current(ctx)
 	if err != nil {
 		return err
 	}
+	if bad != nil {
+		c.fault(ledger.Prefix, bad)
+	}
+	sequences := slices.Sorted(slices.Values(slices.Concat(s.shown, s.deleted)))
 	var before *point.Header
 	for _, n := range sequences {
 		h, sealed, err := c.r.readPoint(ctx, n)
+		if errors.Is(err, fault.NotExist) {
+			if p := s.lacks(n); p != nil {
+				c.fault(point.Name(n), missingPoint(p))
+			} // else it was removed since
+			before = nil
+			continue
+		}
 		// One with no predecessor was written while the point before it could not
 		// be read, which may have been healed since.
 		if err == nil && before != nil && before.Sequence == n-1 && h.Previous != before.ID && h.Previous != (point.ID{}) {

@@ -15,6 +15,8 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/retain"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
 // ErrCondemned says that a collector has condemned something that the run
@@ -117,7 +119,11 @@ func (w *Writer) claim(ctx context.Context, root live.Hash) (*keep.Intent, error
 // the loser chains itself to the winner's point and tries again.
 func (w *Writer) putPoint(ctx context.Context, root *table.Root, set live.Hash, d Details) (*Point, error) {
 	for range 100 {
-		previous, sequence, err := w.r.newest(ctx)
+		listed, err := w.r.listed(ctx) // a replica's would be no answer to what number is free
+		if err != nil {
+			return nil, fmt.Errorf("commit: %w", err)
+		}
+		previous, sequence, err := w.r.newest(ctx, listed)
 		if err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}
@@ -134,20 +140,28 @@ func (w *Writer) putPoint(ctx context.Context, root *table.Root, set live.Hash, 
 			return nil, fmt.Errorf("commit: %w", err)
 		}
 		w.stored.Add(int64(len(object)))
-		return &Point{ID: h.ID, Sequence: h.Sequence, Flags: h.Flags, Server: h.Server, Previous: h.Previous, Live: h.Live, Entries: root.Count, Details: d}, nil
+		p := &Point{ID: h.ID, Sequence: h.Sequence, Flags: h.Flags, Server: h.Server, Previous: h.Previous, Live: h.Live, Entries: root.Count, Details: d}
+		return p, w.admit(ctx, p, listed, d.Finished)
 	}
 	return nil, fmt.Errorf("commit: a hundred other points were written in between: %w", fault.Unavailable)
 }
 
-// newest returns the newest point's ID and number; zeros if there is none.
-func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
-	sequences, err := r.ownSequences(ctx) // a replica's would be no answer to what number is free
-	if err != nil || len(sequences) == 0 {
-		return point.ID{}, 0, err
+// newest returns the newest point's ID, zeros if there is none, and the number
+// that the next one follows: numbers of points that are gone are not used again.
+func (r *Repository) newest(ctx context.Context, listed []store.Object) (point.ID, uint64, error) {
+	var highest uint64
+	if r.book != nil {
+		r.book.View(func(s *retain.State) { highest = s.Highest() })
 	}
-	last := sequences[len(sequences)-1]
-	if last == point.MaxSequence {
-		return point.ID{}, 0, fmt.Errorf("%s: no number can follow, somebody forged it: %w", point.Name(last), fault.Corrupt)
+	var last uint64
+	if len(listed) > 0 {
+		last, _ = point.ParseName(listed[len(listed)-1].Name) // listed has asked
+	}
+	if n := max(last, highest); n == point.MaxSequence {
+		return point.ID{}, 0, fmt.Errorf("%s: no number can follow, somebody forged it: %w", point.Name(n), fault.Corrupt)
+	}
+	if last == 0 {
+		return point.ID{}, highest, nil
 	}
 	h, _, err := r.readOwnPoint(ctx, last)
 	if damaged(err) { // or read badly: what the chain says stays for ever
@@ -156,12 +170,12 @@ func (r *Repository) newest(ctx context.Context) (point.ID, uint64, error) {
 	if damaged(err) {
 		// A damaged point must not stop backups: `check` reports it, and the
 		// chain shows the gap.
-		return point.ID{}, last, nil
+		return point.ID{}, max(last, highest), nil
 	}
 	if err != nil {
 		return point.ID{}, 0, err
 	}
-	return h.ID, last, nil
+	return h.ID, max(last, highest), nil
 }
 
 func (w *Writer) sealPoint(b *body, set live.Hash, previous point.ID, sequence uint64) ([]byte, *point.Header, error) {

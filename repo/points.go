@@ -53,9 +53,8 @@ func (r *Repository) parsePoint(sequence uint64, b []byte) (*point.Header, []byt
 	if h.Sequence != sequence || seal.RepositoryID(h.Repository) != r.ID {
 		return nil, nil, fmt.Errorf("%s holds point %d of repository %x: %w", name, h.Sequence, h.Repository, fault.Corrupt)
 	}
-	mac := seal.MAC(r.keys.PointMAC, h.MACInput())
-	if !seal.Equal(mac[:], h.MAC[:]) {
-		return nil, nil, fmt.Errorf("%s has a wrong MAC, so nobody with this repository's keys wrote it: %w", name, fault.Corrupt)
+	if err := r.checkMember(h); err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return h, sealed, nil
 }
@@ -94,30 +93,40 @@ func (r *Repository) sequences(ctx context.Context) ([]uint64, error) {
 }
 
 func (r *Repository) ownSequences(ctx context.Context) ([]uint64, error) {
-	var out []uint64
-	for object, err := range r.store.List(ctx, point.Prefix) {
-		if err != nil {
-			return nil, fmt.Errorf("list points: %w", err)
-		}
-		if n, err := point.ParseName(object.Name); err == nil {
-			out = append(out, n)
-		}
+	objects, err := r.listed(ctx)
+	out := make([]uint64, 0, len(objects))
+	for _, o := range objects {
+		n, _ := point.ParseName(o.Name) // listed has asked
+		out = append(out, n)
 	}
-	slices.Sort(out)
-	return out, nil
+	return out, err
 }
 
 // Points returns the points that can be opened, the oldest first, and an error
-// that joins the reasons of those that cannot. Only points that were not seen
-// before are read. One that was deleted is gone from the list.
+// that joins the reasons of those that cannot, and names those that the ledger
+// has and the store has not. Only points that were not seen before are read.
+// One that was removed is gone from the list, one that was deleted hidden.
 func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
+	points, _, err := r.allPoints(ctx)
+	return points, err
+}
+
+// DeletedPoints returns the points that are deleted and can be had back, the
+// oldest first. Errors are as those of Points.
+func (r *Repository) DeletedPoints(ctx context.Context) ([]*Point, error) {
+	_, deleted, err := r.allPoints(ctx)
+	return deleted, err
+}
+
+// allPoints returns the points that are shown, and those that are deleted.
+func (r *Repository) allPoints(ctx context.Context) (shown, deleted []*Point, err error) {
 	if !r.CanRead() {
 		_, err := r.privateOf(0)
-		return nil, fmt.Errorf("list points: %w", err)
+		return nil, nil, fmt.Errorf("list points: %w", err)
 	}
-	sequences, err := r.sequences(ctx)
+	s, bad, err := r.current(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r.pointsMu.Lock()
 	defer r.pointsMu.Unlock()
@@ -125,12 +134,34 @@ func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
 	for _, p := range r.points {
 		known[p.Sequence] = p
 	}
-	var points []*Point
+	shown, bad1, err := r.openPoints(ctx, s.shown, known, s.named)
+	if err != nil {
+		return nil, nil, err
+	}
+	deleted, bad2, err := r.openPoints(ctx, s.deleted, known, s.named)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.points = slices.Concat(shown, deleted)
+	for _, p := range s.missing {
+		if !slices.ContainsFunc(r.points, func(q *Point) bool { return q.Sequence == p.Sequence }) {
+			bad = errors.Join(bad, missingPoint(p))
+		}
+	}
+	return shown, deleted, errors.Join(bad1, bad2, bad)
+}
+
+// openPoints returns points that are not known yet, too, and why some of them
+// cannot be opened.
+func (r *Repository) openPoints(ctx context.Context, sequences []uint64, known map[uint64]*Point, named map[uint64]point.ID) (points []*Point, _, _ error) {
 	var bad []error
 	for _, n := range sequences {
 		p := known[n]
 		if p == nil {
 			h, sealed, err := r.readPoint(ctx, n)
+			if id, ok := named[n]; err == nil && ok && id != h.ID {
+				err = fmt.Errorf("%s is not the point %s that the ledger has a receipt of: %w", point.Name(n), id.Short(), fault.Corrupt)
+			}
 			var b *body
 			if err == nil {
 				if b, err = r.openBody(h, sealed); err != nil {
@@ -144,14 +175,13 @@ func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
 				bad = append(bad, err)
 				continue
 			case err != nil:
-				return nil, err
+				return nil, nil, err
 			}
 			p = &Point{ID: h.ID, Sequence: n, Flags: h.Flags, Server: h.Server, Previous: h.Previous, Live: h.Live, Entries: b.entries, Details: b.Details}
 		}
 		points = append(points, p)
 	}
-	r.points = points
-	return slices.Clone(points), errors.Join(bad...)
+	return points, errors.Join(bad...), nil
 }
 
 // Tree opens a point's table. Root pages are read again each time: a mount of

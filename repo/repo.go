@@ -31,6 +31,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
+	"github.com/tidemark-backup/tidemark/repo/vault/retain"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
@@ -69,8 +70,11 @@ type Repository struct {
 	replicas []*replica
 	mender   mender
 
+	book   *retain.Book // nil: the ledger was not opened
+	accept bool         // of a vault that went back in time
+
 	pointsMu sync.Mutex
-	points   []*Point // ascending sequence
+	points   []*Point // ascending sequence; deleted ones, too
 }
 
 // Options bound what a Repository keeps in memory, and say where else its data

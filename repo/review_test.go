@@ -147,7 +147,7 @@ func TestDamagedPointHidesNoOther(t *testing.T) {
 			if len(points) != 1 || err == nil {
 				t.Errorf("%d points, %v", len(points), err)
 			}
-			if _, last, err := again.newest(t.Context()); last != 2 || err != nil {
+			if last, err := newestOf(t, again); last != 2 || err != nil {
 				t.Errorf("after %d: %v", last, err)
 			}
 		})
@@ -174,6 +174,17 @@ func TestFramesLongerThanTheirSpan(t *testing.T) {
 	}
 }
 
+// newestOf returns the number that the next point's follows.
+func newestOf(t *testing.T, r *Repository) (uint64, error) {
+	t.Helper()
+	listed, err := r.listed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, n, err := r.newest(t.Context(), listed)
+	return n, err
+}
+
 // Numbers of points end at the bound of the format, for readers and writers.
 func TestLastNumber(t *testing.T) {
 	s, _, w := newTest(t)
@@ -181,14 +192,14 @@ func TestLastNumber(t *testing.T) {
 		if err := s.Put(t.Context(), name, []byte("no point")); err != nil {
 			t.Fatal(err)
 		}
-		if _, n, err := w.r.newest(t.Context()); err != nil || last != 0 && n != last {
+		if n, err := newestOf(t, w.r); err != nil || last != 0 && n != last {
 			t.Errorf("with %s: %x, %v", name, n, err)
 		}
 	}
 	if p := w.commit(t); p.Sequence != point.MaxSequence {
 		t.Errorf("%x", p.Sequence)
 	}
-	if _, _, err := w.r.newest(t.Context()); err != nil && !errors.Is(err, fault.Corrupt) {
+	if _, err := newestOf(t, w.r); err != nil && !errors.Is(err, fault.Corrupt) {
 		t.Error(err)
 	}
 }

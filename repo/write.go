@@ -15,6 +15,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
@@ -62,6 +63,10 @@ type Writer struct {
 	mu      sync.Mutex
 	pending map[chunk.ID]table.Address
 
+	until       time.Time // an end of the point's life that was asked for
+	receipt     ledger.Receipt
+	unreceipted error // why there is no receipt
+
 	stored  atomic.Int64
 	fresh   atomic.Int64
 	renewed atomic.Int64
@@ -73,6 +78,7 @@ type WriterOptions struct {
 	Uploaders int // 0: 2
 	PackSize  int // stored bytes at which a pack is closed; 0: 16 MiB. Slow links want less
 	Now       time.Time
+	Until     time.Time // the point lives at least so long; zero: as the policy says
 
 	// Job names what is backed up: the machine's earlier runs with that name
 	// saved the same folders. It is a name of a file; "" if there is none.
@@ -98,7 +104,7 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 		o.Uploaders = 2
 	}
 	w := &Writer{
-		r: r, local: l, live: live.NewSet(), run: uint64(o.Now.UnixMicro()),
+		r: r, local: l, live: live.NewSet(), run: uint64(o.Now.UnixMicro()), until: o.Until,
 		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]*usedPack), job: o.Job, hollow: &hollow{},
 		pending: make(map[chunk.ID]table.Address), shapes: shapes,
 		jobs: make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),

@@ -47,7 +47,7 @@ func genRecord() *rapid.Generator[Record] {
 		}
 		text := func() string { return rapid.StringN(0, 100, MaxReason).Draw(t, "reason") }
 		var r Record
-		switch Kind(rapid.IntRange(1, 14).Draw(t, "kind")) {
+		switch Kind(rapid.IntRange(1, 15).Draw(t, "kind")) {
 		case KindReceipt:
 			r = Receipt{sequence(), hash(), hash(), at(), tags()}
 		case KindRetag:
@@ -80,6 +80,8 @@ func genRecord() *rapid.Generator[Record] {
 			r = c
 		case KindCollected:
 			r = Collected{rapid.Uint64().Draw(t, "entry"), rapid.Uint64().Draw(t, "run"), rapid.Uint64().Draw(t, "round")}
+		case KindExtended:
+			r = Extended{sequence(), at()}
 		default:
 			r = Unknown{Type: Kind(rapid.IntRange(50, 127).Draw(t, "kind")), Payload: rapid.SliceOf(rapid.Byte()).Draw(t, "payload")}
 		}

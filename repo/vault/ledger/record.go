@@ -30,6 +30,7 @@ const (
 	KindDropped   Kind = 11
 	KindCompacted Kind = 12
 	KindCollected Kind = 13
+	KindExtended  Kind = 14
 
 	Critical Kind = 0x80
 )
@@ -190,6 +191,12 @@ type Collected struct {
 	Round uint64
 }
 
+// Extended gives a point a tag Until, unless it has one that ends later.
+type Extended struct {
+	Sequence uint64
+	Until    int64
+}
+
 // Unknown is a record of a later version.
 type Unknown struct {
 	Type    Kind
@@ -234,6 +241,9 @@ func (Compacted) Kind() Kind { return KindCompacted }
 
 // Kind implements Record.
 func (Collected) Kind() Kind { return KindCollected }
+
+// Kind implements Record.
+func (Extended) Kind() Kind { return KindExtended }
 
 // Kind implements Record.
 func (u Unknown) Kind() Kind { return u.Type }
@@ -295,6 +305,8 @@ func (r Compacted) append(b []byte) []byte {
 }
 
 func (r Collected) append(b []byte) []byte { return u64(u64(u64(b, r.Entry), r.Run), r.Round) }
+
+func (r Extended) append(b []byte) []byte { return u64(u64(b, r.Sequence), uint64(r.Until)) }
 
 func (u Unknown) append(b []byte) []byte { return append(b, u.Payload...) }
 
@@ -452,6 +464,8 @@ func (p *payload) record(kind Kind) Record {
 		return r
 	case KindCollected:
 		return Collected{p.u64(), p.u64(), p.u64()}
+	case KindExtended:
+		return Extended{p.sequence(), p.time()}
 	}
 	return nil
 }

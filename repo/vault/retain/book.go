@@ -5,9 +5,11 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
@@ -16,8 +18,9 @@ import (
 // Book is an open ledger and its State. Its methods may be called by several
 // goroutines.
 type Book struct {
-	ledger *ledger.Ledger
-	store  store.Store
+	ledger     *ledger.Ledger
+	store      store.Store
+	repository [16]byte
 
 	mu    sync.Mutex
 	state *State
@@ -33,7 +36,7 @@ type Options struct {
 // Open reads a repository's ledger. A vault that went back in time is
 // fault.Rollback, and the error names the points that are missing.
 func Open(ctx context.Context, s store.Store, o Options) (*Book, error) {
-	b := &Book{store: s, state: &State{}}
+	b := &Book{store: s, repository: o.Repository, state: &State{}}
 	l, err := ledger.Open(ctx, s, ledger.Options{
 		Repository: o.Repository, Memory: o.Memory, Accept: o.Accept, Fold: func(e *ledger.Entry) { b.state.Fold(e) },
 	})
@@ -106,7 +109,8 @@ type Arrival struct {
 	Stored int64
 }
 
-// Admit gives receipts to points that have none; ascending sequences.
+// Admit gives receipts to points that have none; ascending sequences. A point
+// under the number of another one is fault.Exist.
 func (b *Book) Admit(ctx context.Context, key ed25519.PrivateKey, r Reading, arrivals []Arrival) (*ledger.Entry, error) {
 	return b.Append(ctx, key, r, func(s *State, v Verdict) ([]ledger.Record, error) {
 		// The tags of one depend on those of the ones before.
@@ -116,7 +120,15 @@ func (b *Book) Admit(ctx context.Context, key ed25519.PrivateKey, r Reading, arr
 		}
 		var records []ledger.Record
 		for _, a := range arrivals {
-			if trial.Known(a.Sequence) || len(records) == maxBatch {
+			if known := trial.Point(a.Sequence); trial.Known(a.Sequence) && (known == nil || known.ID != a.ID) {
+				return nil, fmt.Errorf("point %s has the number %d of another one, which the ledger knows: %w", a.ID.Short(), a.Sequence, fault.Exist)
+			} else if known != nil {
+				// Somebody adopted it, and did not know what was asked for.
+				if a.Until > endOf(slices.DeleteFunc(slices.Clone(known.Tags), func(t ledger.Tag) bool { return t.Tier != ledger.Until })) {
+					records = append(records, ledger.Extended{Sequence: a.Sequence, Until: clamp(a.Until)})
+				}
+				continue
+			} else if len(records) == maxBatch {
 				continue
 			}
 			at := max(r.Place, v.Now)

@@ -60,6 +60,10 @@ func (f *folding) record(r ledger.Record) {
 		if p := f.point(r.Sequence, "releases"); p != nil {
 			p.Held, p.Reason = false, ""
 		}
+	case ledger.Extended:
+		if p := f.point(r.Sequence, "extends"); p != nil {
+			p.extend(r.Until)
+		}
 	case ledger.Policy:
 		f.policy(r)
 	case ledger.Clock:
@@ -132,6 +136,18 @@ func (f *folding) succeed(p *Point) {
 	if end := old.end(); end <= max(p.Arrival, f.entry.Time) {
 		old.Extended = f.Policy.end(ledger.Others, max(p.Arrival, f.entry.Time))
 	}
+}
+
+// extend gives the point a tag Until.
+func (p *Point) extend(until int64) {
+	tags := slices.Clone(p.Tags) // the entry keeps its own
+	i := slices.IndexFunc(tags, func(t ledger.Tag) bool { return t.Tier == ledger.Until })
+	if i < 0 {
+		i = len(tags)
+		tags = append(tags, ledger.Tag{Tier: ledger.Until})
+	}
+	tags[i].Expiry = max(tags[i].Expiry, until)
+	p.Tags = tags
 }
 
 func (f *folding) take(tags []ledger.Tag) {

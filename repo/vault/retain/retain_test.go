@@ -252,7 +252,9 @@ func TestIdle(t *testing.T) {
 	for range 400 {
 		v.pass(24 * time.Hour)
 		v.prune()
-		v.must(func(*State, Verdict) ([]ledger.Record, error) { return []ledger.Record{ledger.Condemned{Round: 1}}, nil })
+		v.must(func(*State, Verdict) ([]ledger.Record, error) {
+			return []ledger.Record{ledger.Condemned{Round: 1}}, nil
+		})
 	}
 	if got := v.shown(); !slices.Equal(got, []uint64{20}) {
 		t.Errorf("left: %v", got)
@@ -266,7 +268,9 @@ func TestIdle(t *testing.T) {
 	for range 9 {
 		v.pass(24 * time.Hour)
 		v.prune()
-		v.must(func(*State, Verdict) ([]ledger.Record, error) { return []ledger.Record{ledger.Condemned{Round: 1}}, nil })
+		v.must(func(*State, Verdict) ([]ledger.Record, error) {
+			return []ledger.Record{ledger.Condemned{Round: 1}}, nil
+		})
 	}
 	if got := v.shown(); !slices.Equal(got, []uint64{21}) {
 		t.Errorf("left: %v", got)
