@@ -17,6 +17,9 @@ func TestCheckHeals(t *testing.T) {
 		if strings.HasPrefix(name, "keys/slot") || name == "repository" {
 			continue // the passphrase has proven these before
 		}
+		if strings.HasPrefix(name, "ledger/") {
+			continue // a replica's ledger is its own
+		}
 		names = append(names, name)
 		var err error
 		if lost := i%2 == 0 && !strings.HasPrefix(name, "points/") && !strings.HasPrefix(name, "keys/"); lost {
