@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
@@ -25,7 +26,7 @@ func TestReadWhileHealing(t *testing.T) {
 	for _, name := range names {
 		b, err := store.ReadAll(t.Context(), s, name, pack.MaxObject)
 		if err == nil {
-			err = s.Put(t.Context(), scrub.HealedName(name), b)
+			err = s.Put(t.Context(), place.HealedName(name), b)
 		}
 		if err == nil {
 			err = s.Delete(t.Context(), name)
@@ -47,7 +48,7 @@ func TestReadWhileHealing(t *testing.T) {
 		t.Fatalf("finished %q of %q: %v", done, names, err)
 	}
 	for o, err := range s.List(t.Context(), "") {
-		if err != nil || strings.HasPrefix(o.Name, scrub.Healed) {
+		if err != nil || strings.HasPrefix(o.Name, place.Healed) {
 			t.Fatal(o, err)
 		}
 	}

@@ -12,12 +12,6 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
-// Healed is where copies of objects lie while they are put back.
-const Healed = place.Healed
-
-// HealedName returns where the copy of an object lies while it is healed.
-func HealedName(name string) string { return place.HealedName(name) }
-
 // Heal puts the bytes that an object once had back in its place, whatever is
 // there now, and returns once that is durable. Bytes that are not right for
 // the name, as far as that can be seen without a key, are refused with
@@ -59,21 +53,21 @@ func Heal(ctx context.Context, s store.Store, name string, data []byte) error {
 // putCopy puts healed/NAME. A copy with other bytes is damaged itself, or is
 // one of a healing that went on from other, right bytes: which, is seen.
 func putCopy(ctx context.Context, s store.Store, name string, data []byte) error {
-	err := s.Put(ctx, HealedName(name), data)
+	err := s.Put(ctx, place.HealedName(name), data)
 	if !errors.Is(err, fault.Exist) {
 		return err
 	}
-	old, err := store.ReadAll(ctx, s, HealedName(name), shapeOf(name).limit)
+	old, err := store.ReadAll(ctx, s, place.HealedName(name), shapeOf(name).limit)
 	if err == nil && Verify(name, old) == nil {
 		return fmt.Errorf("another healing, from other bytes, is under way: %w", fault.Exist)
 	}
 	if err != nil && !errors.Is(err, fault.NotExist) && !errors.Is(err, fault.TooLarge) {
 		return err
 	}
-	if err := s.Delete(ctx, HealedName(name)); err != nil {
+	if err := s.Delete(ctx, place.HealedName(name)); err != nil {
 		return err
 	}
-	return s.Put(ctx, HealedName(name), data)
+	return s.Put(ctx, place.HealedName(name), data)
 }
 
 // swap is what follows once healed/NAME is durable.
@@ -91,18 +85,18 @@ func swap(ctx context.Context, s store.Store, name string, data []byte) error {
 				return err
 			}
 		}
-		if err := s.Delete(ctx, HealedName(name)); err != nil {
+		if err := s.Delete(ctx, place.HealedName(name)); err != nil {
 			return err
 		}
 		// Somebody who heals it, too, may just have deleted it.
 		if same, err = holds(ctx, s, name, data); err != nil || same {
 			return err
 		}
-		if err := s.Put(ctx, HealedName(name), data); err != nil {
+		if err := s.Put(ctx, place.HealedName(name), data); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("others delete it again and again; its bytes are in %s: %w", HealedName(name), fault.Unavailable)
+	return fmt.Errorf("others delete it again and again; its bytes are in %s: %w", place.HealedName(name), fault.Unavailable)
 }
 
 // holds says whether an object is there with just these bytes. One that cannot
@@ -121,11 +115,11 @@ func holds(ctx context.Context, s store.Store, name string, data []byte) (bool, 
 // the others.
 func Finish(ctx context.Context, s store.Store) (finished []string, err error) {
 	var names []string
-	for o, err := range s.List(ctx, Healed) {
+	for o, err := range s.List(ctx, place.Healed) {
 		if err != nil {
 			return nil, fmt.Errorf("finish healings: %w", err)
 		}
-		names = append(names, strings.TrimPrefix(o.Name, Healed))
+		names = append(names, strings.TrimPrefix(o.Name, place.Healed))
 	}
 	var bad []error
 	for _, name := range names {
@@ -143,7 +137,7 @@ func Finish(ctx context.Context, s store.Store) (finished []string, err error) {
 }
 
 func finish(ctx context.Context, s store.Store, name string) error {
-	data, err := store.ReadAll(ctx, s, HealedName(name), shapeOf(name).limit)
+	data, err := store.ReadAll(ctx, s, place.HealedName(name), shapeOf(name).limit)
 	if errors.Is(err, fault.NotExist) {
 		return nil // whoever healed it was done
 	}
@@ -153,9 +147,9 @@ func finish(ctx context.Context, s store.Store, name string) error {
 	if err != nil || Verify(name, data) != nil {
 		now, err := store.ReadAll(ctx, s, name, shapeOf(name).limit)
 		if err != nil || Verify(name, now) != nil {
-			return fmt.Errorf("%s, from which %s was to be healed, is damaged itself: %w", HealedName(name), name, fault.Corrupt)
+			return fmt.Errorf("%s, from which %s was to be healed, is damaged itself: %w", place.HealedName(name), name, fault.Corrupt)
 		}
-		return s.Delete(ctx, HealedName(name))
+		return s.Delete(ctx, place.HealedName(name))
 	}
 	return swap(ctx, s, name, data)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/mem"
@@ -86,7 +87,7 @@ func recoverable(t *testing.T, s store.Store, name string, data []byte) {
 	if err == nil && bytes.Equal(b, data) {
 		return
 	}
-	b2, err2 := store.ReadAll(t.Context(), s, scrub.HealedName(name), 1<<20)
+	b2, err2 := store.ReadAll(t.Context(), s, place.HealedName(name), 1<<20)
 	if err2 == nil && bytes.Equal(b2, data) {
 		return
 	}
@@ -162,7 +163,7 @@ func failFrom(n int64, stored, forGood bool) mem.Hook {
 // its own steps.
 func finishes(t *testing.T, where string, s, before *mem.Store, name string, data []byte) {
 	t.Helper()
-	_, copied := s.Get(t.Context(), scrub.HealedName(name), 0, nil)
+	_, copied := s.Get(t.Context(), place.HealedName(name), 0, nil)
 	for n := int64(1); n < 100; n++ {
 		c := s.Clone()
 		c.SetHook(failFrom(n, n%2 == 0, true))
@@ -212,13 +213,13 @@ func TestHealDamagedCopy(t *testing.T) {
 	for _, edit := range []func([]byte) []byte{flip, func([]byte) []byte { return nil }, func(b []byte) []byte { return append(b, 1) }} {
 		s := mem.New()
 		must(t, s.Put(t.Context(), id.Name(), flip(bytes.Clone(data))))
-		must(t, s.Put(t.Context(), scrub.HealedName(id.Name()), edit(bytes.Clone(data))))
+		must(t, s.Put(t.Context(), place.HealedName(id.Name()), edit(bytes.Clone(data))))
 		if _, err := scrub.Finish(t.Context(), plain{s}); !errors.Is(err, fault.Corrupt) {
 			t.Fatalf("Finish with a damaged copy of a damaged object: %v", err)
 		}
 		must(t, scrub.Heal(t.Context(), plain{s}, id.Name(), data))
 		holdsOnly(t, s, id.Name(), data)
-		must(t, s.Put(t.Context(), scrub.HealedName(id.Name()), edit(bytes.Clone(data))))
+		must(t, s.Put(t.Context(), place.HealedName(id.Name()), edit(bytes.Clone(data))))
 		if _, err := scrub.Finish(t.Context(), plain{s}); err != nil {
 			t.Fatalf("Finish with a damaged copy of a whole object: %v", err)
 		}

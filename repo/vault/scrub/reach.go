@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
@@ -18,14 +20,34 @@ import (
 // points and live pages, and checks them on the way.
 type reach struct {
 	*run
-	needed map[pack.ID]uint64   // the first point that needs the pack
+	needed map[pack.ID]*need
 	pages  map[live.Hash]bool   // walked, with all that is below them
 	absent map[live.Hash]uint64 // cannot be read; a point that needs it
 	again  bool                 // points and pages were checked by a reach before
 }
 
+// need is what points need of a pack.
+type need struct {
+	point  uint64 // the first one
+	frames []bool
+}
+
+func (r *reach) need(n *live.Need, sequence uint64) {
+	known := r.needed[n.Pack]
+	if known == nil {
+		known = &need{point: sequence}
+		r.needed[n.Pack] = known
+	}
+	for i, mask := range n.Masks() {
+		if i == len(known.frames) {
+			known.frames = append(known.frames, false)
+		}
+		known.frames[i] = known.frames[i] || mask != 0
+	}
+}
+
 func newReach(r *run) *reach {
-	return &reach{run: r, needed: map[pack.ID]uint64{}, pages: map[live.Hash]bool{}, absent: map[live.Hash]uint64{}}
+	return &reach{run: r, needed: map[pack.ID]*need{}, pages: map[live.Hash]bool{}, absent: map[live.Hash]uint64{}}
 }
 
 // points reads all points and their live sets.
@@ -103,9 +125,7 @@ func (r *reach) walk(ctx context.Context, sequence uint64, root live.Hash) error
 		var failed error
 		for n, err := range live.Walk(ctx, r.store, root, skip) {
 			if failed = err; err == nil {
-				if _, known := r.needed[n.Pack]; !known {
-					r.needed[n.Pack] = sequence
-				}
+				r.need(&n, sequence)
 			}
 		}
 		if failed != nil && (ctx.Err() != nil || away(failed)) {
@@ -125,10 +145,13 @@ func (r *reach) walk(ctx context.Context, sequence uint64, root live.Hash) error
 	}
 }
 
-// lack is an object that is not listed, and a point that needs it.
+// lack is an object, or a frame of a pack, that is not listed, and a point that
+// needs it.
 type lack struct {
 	name  string
+	frame int // -1: the object
 	point uint64
+	why   error
 }
 
 // compare finds what is needed and not there. The listing is younger than the
@@ -138,29 +161,28 @@ type lack struct {
 // whether no such doubt is left.
 func (r *reach) compare(ctx context.Context) (settled bool, err error) {
 	settled = true
-	for _, l := range r.lacks() {
-		there, err := r.there(ctx, l.name)
-		if err != nil {
-			return false, err
-		}
-		if there {
-			continue
-		}
+	lacks, err := r.lacks(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, l := range lacks {
 		kept, err := exists(ctx, r.store, point.Name(l.point))
 		if err != nil {
 			return false, err
 		}
+		key := fmt.Sprint(l.name, " ", l.frame)
 		if !kept {
 			settled = false
-		} else if !r.missing[l.name] {
-			r.missing[l.name] = true
-			r.add(Finding{Object: l.name, Frame: -1, Kind: Missing, Err: bad("point %d needs it, and it is not there", l.point), Point: l.point})
+		} else if !r.missing[key] {
+			r.missing[key] = true
+			r.add(Finding{Object: l.name, Frame: l.frame, Kind: Missing, Err: l.why, Point: l.point})
 		}
 	}
 	return settled, nil
 }
 
-func (r *reach) lacks() []lack {
+// lacks returns what is needed and cannot be found.
+func (r *reach) lacks(ctx context.Context) ([]lack, error) {
 	for _, o := range r.listed {
 		if id, err := pack.ParseName(o.name); err == nil {
 			delete(r.needed, id)
@@ -171,28 +193,56 @@ func (r *reach) lacks() []lack {
 	}
 	var out []lack
 	for h, sequence := range r.absent {
-		out = append(out, lack{live.Name(h), sequence})
-	}
-	for id, sequence := range r.needed {
-		out = append(out, lack{id.Name(), sequence})
-	}
-	slices.SortFunc(out, func(a, b lack) int { return strings.Compare(a.name, b.name) })
-	return out
-}
-
-// there says whether an object is there after all.
-func (r *reach) there(ctx context.Context, name string) (bool, error) {
-	for _, n := range []string{name, HealedName(name), name} {
-		if ok, err := exists(ctx, r.store, n); ok || err != nil {
-			return ok, err
+		name := live.Name(h)
+		_, err := place.Get(ctx, r.store, name, 0, nil)
+		switch {
+		case errors.Is(err, fault.NotExist):
+			out = append(out, lack{name, -1, sequence, bad("the live set of point %d needs it, and it is not there", sequence)})
+		case err != nil && away(err):
+			return nil, err
 		}
 	}
-	return false, nil
+	for id, n := range r.needed {
+		some, err := r.pack(ctx, id, n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, some...)
+	}
+	slices.SortFunc(out, func(a, b lack) int { return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.frame, b.frame)) })
+	return out, nil
+}
+
+// pack returns what lacks of a pack that has no object of its own: it may have
+// been moved.
+func (r *reach) pack(ctx context.Context, id pack.ID, n *need) ([]lack, error) {
+	p, err := place.Find(ctx, r.store, r.o.Repository, id)
+	switch {
+	case errors.Is(err, fault.NotExist):
+		return []lack{{id.Name(), -1, n.point, bad("point %d needs it, and it is not there", n.point)}}, nil
+	case err != nil && away(err):
+		return nil, err
+	case err != nil:
+		return nil, nil // what tells where it is now is damaged, which is found when all is read
+	}
+	var out []lack
+	for i, needed := range n.frames {
+		if !needed {
+			continue
+		}
+		if i >= p.Head.Frames() {
+			return append(out, lack{id.Name(), i, n.point, bad("point %d needs its frame %d, and it has %d", n.point, i, p.Head.Frames())}), nil
+		}
+		if _, _, _, ok := p.Frame(i); !ok {
+			out = append(out, lack{id.Name(), i, n.point, bad("point %d needs its frame %d, which no compaction kept", n.point, i)})
+		}
+	}
+	return out, nil
 }
 
 // exists says whether there is an object of that name, readable or not.
 func exists(ctx context.Context, s store.Store, name string) (bool, error) {
-	_, err := s.Get(ctx, name, 0, nil)
+	_, err := place.Get(ctx, s, name, 0, nil)
 	switch {
 	case err == nil:
 		return true, nil

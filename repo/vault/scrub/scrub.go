@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
@@ -145,6 +146,11 @@ func (r *run) all(ctx context.Context) error {
 			}
 		}
 	}
+	if needs != nil {
+		if err := r.chain(ctx); err != nil {
+			return err
+		}
+	}
 	if needs != nil && reached && len(r.report.Findings) == 0 {
 		r.o.State.setReached(r.begin)
 	}
@@ -182,7 +188,7 @@ func (r *run) list(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list objects: %w", err)
 		}
-		if name, healing := strings.CutPrefix(o.Name, Healed); healing {
+		if name, healing := strings.CutPrefix(o.Name, place.Healed); healing {
 			r.report.Healing = append(r.report.Healing, name)
 		} else if shapeOf(o.Name).verify == nil {
 			if len(r.report.Unknown) < maxUnknown {
@@ -292,7 +298,7 @@ func away(err error) bool {
 
 // check returns what is wrong with the bytes of an object.
 func (r *run) check(name string, data []byte) []Finding {
-	if inner, healing := strings.CutPrefix(name, Healed); healing {
+	if inner, healing := strings.CutPrefix(name, place.Healed); healing {
 		if err := Verify(inner, data); err != nil {
 			return []Finding{{Object: name, Frame: -1, Kind: Damaged, Err: err}}
 		}
@@ -348,7 +354,7 @@ func (r *run) add(findings ...Finding) {
 
 // read reads a whole object in pieces into buf, which grows.
 func (r *run) read(ctx context.Context, name string, size int64, buf *[]byte) ([]byte, error) {
-	limit := shapeOf(strings.TrimPrefix(name, Healed)).limit
+	limit := shapeOf(strings.TrimPrefix(name, place.Healed)).limit
 	if size > limit {
 		return nil, fmt.Errorf("%d bytes, more than such an object can have: %w", size, fault.TooLarge)
 	}

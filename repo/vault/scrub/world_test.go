@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
@@ -48,9 +49,64 @@ func newWorld(t *testing.T, seed byte) *world {
 	w.point(2, w.packs)
 	r := keep.Round{Repository: w.id, Number: 1, Frames: []live.Need{{Pack: pack.ID{7}, Frames: 2, Runs: []live.Run{{Need: 255, Length: 2}}}}}
 	w.put(r.Name(), r.Marshal())
+	w.move(w.packs[3])
+	w.ledger(4)
 	i := keep.Intent{Repository: w.id, Run: 77, Number: 1}
 	w.put(i.Name(), i.Marshal())
 	return w
+}
+
+// move compacts a pack: its frames 0, 2 and 3 are in a container, and the pack's
+// own object is gone.
+func (w *world) move(id pack.ID) {
+	w.t.Helper()
+	object := w.bytes(id.Name())
+	h, err := pack.Parse(object)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := pack.Container{Repository: w.id, ID: pack.NewID(1)}
+	m := pack.Moved{Repository: w.id, Pack: id, Generation: 1, Head: h, Containers: []pack.ID{c.ID}}
+	var frames []byte
+	for _, i := range []int{0, 1, 2, 3, 4} {
+		at, n := h.Frame(i)
+		frames = append(frames, object[at:at+n]...)
+		c.Frames = append(c.Frames, pack.Stored{Pack: id, Frame: uint32(i), Length: n, Hash: h.Hashes[i]})
+	}
+	at := uint32(c.Size())
+	for i, f := range c.Frames {
+		m.Places = append(m.Places, pack.Place{Frame: uint32(i), Offset: at})
+		at += f.Length
+	}
+	w.put(pack.ContainerName(c.ID), append(c.Marshal(), frames...))
+	w.put(pack.MovedName(id, 1), m.Marshal())
+	if err := w.store.Delete(w.t.Context(), id.Name()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// ledger writes entries: receipts of both points, and then holds.
+func (w *world) ledger(entries int) {
+	w.t.Helper()
+	l, err := ledger.Open(w.t.Context(), w.store, ledger.Options{Repository: w.id, Fold: func(*ledger.Entry) {}})
+	for n := range entries {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		_, err = l.Append(w.t.Context(), w.device, func(ledger.Head) (int64, []ledger.Record, error) {
+			if n < 2 {
+				h, _, err := point.Parse(w.bytes(point.Name(uint64(n) + 1)))
+				if err != nil {
+					return 0, nil, err
+				}
+				return 1000, []ledger.Record{ledger.Receipt{Sequence: h.Sequence, Point: h.ID, Live: h.Live, Arrival: 1000}}, nil
+			}
+			return int64(1000 + n), []ledger.Record{ledger.Hold{Sequence: uint64(n)%2 + 1, Reason: fmt.Sprint("reason ", n)}}, nil
+		})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) head(magic string) []byte { return append([]byte(magic), w.id[:]...) }
