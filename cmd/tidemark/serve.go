@@ -2,24 +2,34 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/fs"
+	"github.com/tidemark-backup/tidemark/fs/access"
 	"github.com/tidemark-backup/tidemark/fs/webdav"
 )
 
 type serveOptions struct {
-	listen    string
-	anonymous bool
-	point     string
+	listen      string
+	anonymous   bool
+	users       string
+	certificate string
+	noTLS       bool
+	hosts       []string
+	accessLog   string
+	point       string
 }
 
 func newServe(app *cli.App) *cobra.Command {
@@ -30,17 +40,23 @@ func newServe(app *cli.App) *cobra.Command {
 		Long: `Show all recovery points as a read-only WebDAV share, which Windows, macOS and
 Linux map without a driver, and which a browser shows as pages:
 
-  http://127.0.0.1:8080/
+  https://backup.example:8443/
     latest/…                       the newest point
     points/2026-11-22_10-00-00/…   each point, by its local time
 
-Links are followed within their point. Any folder comes as one file with ?zip,
-or with ?tar, which has all metadata.
+With --users everybody logs in, and sees exactly what owners, modes and access
+control lists of the files let him see on the server that was backed up.
+"tidemark serve passwd" adds accounts. Passwords travel over TLS only: with a
+certificate of yours (--certificate, a PEM file that holds the key, too), or
+with one made at the first start, whose fingerprint is printed.
 
 With --anonymous there is no login: every user of this machine who can reach
 the address can read everything in the repository, whatever its permissions
-were. It is for loopback addresses only. The command stays until Ctrl-C.`,
-		Example: `  tidemark serve --anonymous
+were. It is for loopback addresses only.
+
+Links are followed within their point. Any folder comes as one file with ?zip,
+or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
+		Example: `  tidemark serve --users accounts.toml --listen 0.0.0.0:8443
   tidemark serve --anonymous --listen 127.0.0.1:0 --point yesterday`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), app) },
@@ -48,7 +64,13 @@ were. It is for loopback addresses only. The command stays until Ctrl-C.`,
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "answer on this address; port 0 takes a free one")
 	f.BoolVar(&o.anonymous, "anonymous", false, "let in everybody who can reach the address, which must be of this machine alone")
+	f.StringVar(&o.users, "users", "", "let in the accounts in this file")
+	f.StringVar(&o.certificate, "certificate", "", "PEM file with certificate and key for TLS")
+	f.BoolVar(&o.noTLS, "no-tls", false, "no TLS on a loopback address (behind a proxy that has it)")
+	f.StringSliceVar(&o.hosts, "host", nil, "name under which clients ask for the share; any if none is given")
+	f.StringVar(&o.accessLog, "access-log", "", "write each request to this file, one line of JSON each")
 	f.StringVar(&o.point, "point", "", "show this POINT alone")
+	c.AddCommand(newServePasswd(app))
 	return c
 }
 
@@ -57,11 +79,13 @@ func (o *serveOptions) run(ctx context.Context, app *cli.App) error {
 	if err != nil {
 		return cli.Usage("--listen %q: give an address and a port, as in 127.0.0.1:8080", o.listen)
 	}
-	if !o.anonymous {
-		return cli.Hint(cli.Usage("nobody is let in"), "this version has no accounts yet: give --anonymous to let in every user of this machine")
-	}
-	if !loopback(host) {
-		return cli.Hint(cli.Usage("--anonymous on %s: others than the users of this machine could read everything", o.listen), "give a loopback address, as in 127.0.0.1:8080")
+	switch {
+	case o.anonymous == (o.users != ""):
+		return cli.Hint(cli.Usage("who shall be let in?"), "give --users FILE (`tidemark serve passwd` adds accounts), or --anonymous to let in every user of this machine")
+	case o.anonymous && !loopback(host):
+		return cli.Hint(cli.Usage("--anonymous on %s: others than the users of this machine could read everything", o.listen), "give a loopback address, as in 127.0.0.1:8080, or --users")
+	case o.noTLS && !loopback(host):
+		return cli.Usage("--no-tls on %s: passwords would travel in clear", o.listen)
 	}
 	r, err := openToRead(ctx, app)
 	if err != nil {
@@ -75,6 +99,13 @@ func (o *serveOptions) run(ctx context.Context, app *cli.App) error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// share is what is served, and how.
+type share struct {
+	handler http.Handler
+	tls     *tls.Config // nil: none
+	close   func() error
 }
 
 func (o *serveOptions) serve(ctx context.Context, app *cli.App, r *opened, host string) error {
@@ -91,25 +122,86 @@ func (o *serveOptions) serve(ctx context.Context, app *cli.App, r *opened, host 
 		}
 		opt.Point = p
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
-	if err != nil {
-		return cli.Hint(fmt.Errorf("serve: %w", err), "--listen 127.0.0.1:0 takes a free port")
-	}
 	debug.SetMemoryLimit(mountMemory)
 	tree := fs.New(r.Repository, opt)
 	defer tree.Close()
-	h := webdav.New(func(*http.Request) webdav.View { return tree }, webdav.Options{
-		Hosts: []string{"localhost", "127.0.0.1", "::1", host}, Log: log,
-	})
-	url := "http://" + l.Addr().String() + "/"
-	if app.Globals.JSON {
-		if err := app.JSON(struct {
-			URL string `json:"url"`
-		}{url}); err != nil {
-			return errors.Join(err, l.Close())
-		}
-	} else {
-		app.Notef("serving %s to every user of this machine (Ctrl-C ends it)", url)
+	s, err := o.share(app, tree, host, r.local.Dir, log)
+	if err != nil {
+		return err
 	}
-	return webdav.Serve(ctx, l, h, log)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return errors.Join(cli.Hint(fmt.Errorf("serve: %w", err), "--listen 127.0.0.1:0 takes a free port"), s.close())
+	}
+	if err := o.tell(app, l.Addr().String(), s); err != nil {
+		return errors.Join(err, l.Close(), s.close())
+	}
+	return errors.Join(webdav.Serve(ctx, l, s.handler, s.tls, log), s.close())
+}
+
+// share puts together who is let in, and how.
+func (o *serveOptions) share(app *cli.App, tree *fs.Tree, host, dir string, log *slog.Logger) (*share, error) {
+	s := &share{close: func() error { return nil }}
+	options := webdav.Options{Hosts: o.hosts, Now: app.Now, Log: log}
+	if o.anonymous {
+		// A page of somebody else's must not reach what has no login.
+		options.Hosts = append([]string{"localhost", "127.0.0.1", "::1", host}, o.hosts...)
+		s.handler = webdav.New(func(*http.Request) webdav.View { return tree }, options)
+		return s, nil
+	}
+	accounts, err := access.ReadAccounts(o.users)
+	if err != nil {
+		return nil, cli.Hint(err, "`tidemark serve passwd --users FILE NAME` adds an account")
+	}
+	g := &webdav.Guard{Tree: tree, Logins: access.NewLogins(func(name string) *access.Account { return accounts[name] }, app.Now)}
+	if o.accessLog != "" {
+		f, err := os.OpenFile(o.accessLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("open access log: %w", err)
+		}
+		g.Log, s.close = slog.New(slog.NewJSONHandler(f, nil)), f.Close
+	}
+	s.handler = g.Around(webdav.New(g.View, options))
+	if o.noTLS {
+		return s, nil
+	}
+	path := o.certificate
+	if path == "" {
+		path = filepath.Join(dir, "serve.pem")
+	} else if _, err := os.Stat(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("read certificate: %w", err), s.close())
+	}
+	names := slices.Concat(o.hosts, []string{"localhost", "127.0.0.1", "::1"})
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		names = append(names, host)
+	}
+	c, err := webdav.Certificate(path, names, app.Now())
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	s.tls = &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}
+	return s, nil
+}
+
+// tell says where the share is.
+func (o *serveOptions) tell(app *cli.App, address string, s *share) error {
+	url, print := "http://"+address+"/", ""
+	if s.tls != nil {
+		url, print = "https://"+address+"/", webdav.Fingerprint(&s.tls.Certificates[0])
+	}
+	if app.Globals.JSON {
+		return app.JSON(struct {
+			URL         string `json:"url"`
+			Fingerprint string `json:"fingerprint,omitempty"`
+		}{url, print})
+	}
+	whom := "those who log in"
+	if o.anonymous {
+		whom = "every user of this machine"
+	}
+	app.Notef("serving %s to %s (Ctrl-C ends it)", url, whom)
+	if print != "" {
+		app.Notef("certificate's SHA-256: %s", print)
+	}
+	return nil
 }

@@ -194,6 +194,9 @@ func (q *request) property(s *resource, name xml.Name) (value string, ok bool, e
 			return "", false, nil
 		}
 		id, err := q.ContentID(q.r.Context(), a.Node)
+		if gone(err) { // who may see a file and not read it learns nothing of what is in it
+			return "", false, nil
+		}
 		return "&#34;" + id.String() + "&#34;", err == nil, err
 	case "getcontenttype":
 		if s.folder() {

@@ -2,6 +2,7 @@ package webdav
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,15 +33,22 @@ func (q *request) extend() {
 	_ = http.NewResponseController(q.w).SetWriteDeadline(q.opt.Now().Add(patience))
 }
 
-// Serve answers on l until ctx is done. Requests under way may then end within
-// a few seconds.
-func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+// Serve answers on l until ctx is done, over TLS (and HTTP/2) if config is not
+// nil. Requests under way may then end within a few seconds.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, config *tls.Config, log *slog.Logger) error {
 	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: 15 * time.Second, ReadTimeout: time.Minute, IdleTimeout: idle,
-		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		TLSConfig: config, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(netutil.LimitListener(l, maxConnections)) }()
+	l = netutil.LimitListener(l, maxConnections)
+	go func() {
+		if config != nil {
+			done <- s.ServeTLS(l, "", "")
+		} else {
+			done <- s.Serve(l)
+		}
+	}()
 	select {
 	case err := <-done:
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)

@@ -152,6 +152,35 @@ func (a *App) PromptNew() ([]byte, error) {
 	return p, nil
 }
 
+// minPassword is the least number of characters of the password of an account,
+// which whoever guesses can try only now and then.
+const minPassword = 8
+
+// NewPassword asks for the new password of an account, twice at a terminal;
+// else it is the first line of standard input.
+func (a *App) NewPassword(who string) ([]byte, error) {
+	var p []byte
+	var err error
+	if f, ok := a.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		var again []byte
+		if p, err = a.prompt(fmt.Sprintf("New password of %s: ", Quote(who))); err == nil {
+			again, err = a.prompt("The same again: ")
+		}
+		if err == nil && !bytes.Equal(p, again) {
+			err = Usage("the two passwords differ")
+		}
+	} else {
+		p, err = readPassphrase(a.Stdin, "standard input")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n := utf8.RuneCount(p); n < minPassword {
+		return nil, Usage("the password has %s; a new one needs %d", Counted(uint64(n), "character", "characters"), minPassword)
+	}
+	return p, nil
+}
+
 // prompt asks at the terminal, without showing what is typed.
 func (a *App) prompt(question string) ([]byte, error) {
 	f, ok := a.Stdin.(*os.File)
