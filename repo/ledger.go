@@ -33,6 +33,9 @@ func (r *Repository) OpenLedger(ctx context.Context, l Local, o LedgerOptions) e
 		memory = filepath.Join(l.Dir, "ledger")
 	}
 	b, err := retain.Open(ctx, r.store, retain.Options{Repository: r.ID, Memory: memory, Accept: o.Accept})
+	if r.asksReplicas(ctx, err) && !r.present(ctx) {
+		return nil // the place is away: no ledger is there to be compared with
+	}
 	if err != nil {
 		return err
 	}
@@ -140,7 +143,7 @@ func (r *Repository) current(ctx context.Context) (s *standing, bad, err error) 
 		if r.book != nil {
 			bad = r.book.Refresh(ctx)
 			switch {
-			case errors.Is(bad, fault.Rollback):
+			case errors.Is(bad, fault.Rollback) && (len(r.replicas) == 0 || r.present(ctx)):
 				return nil, nil, bad
 			case r.asksReplicas(ctx, bad): // the listing tells whether the place is away
 				bad = nil

@@ -1,0 +1,17 @@
+package keep
+
+import "github.com/tidemark-backup/tidemark/repo/vault/live"
+
+// NeedsAny says whether a Need asks for any absent frame.
+func (a *Absent) NeedsAny(n *live.Need) bool {
+	absent := a.frames[n.Pack]
+	if len(absent) == 0 {
+		return false
+	}
+	for i, m := range n.Masks() {
+		if m != 0 && (i >= len(absent) || absent[i] != 0) {
+			return true
+		}
+	}
+	return false
+}
