@@ -103,7 +103,7 @@ func Run(ctx context.Context, s store.Store, o Options) (*Report, error) {
 		o.Workers = 2
 	}
 	if o.State == nil {
-		o.State = &State{repository: o.Repository, whole: map[key]int64{}, proofs: map[key][32]byte{}}
+		o.State = newState(o.Repository)
 	}
 	r := &run{o: o, report: &Report{}, begin: o.Now(), saved: o.Now(), early: map[string]bool{}, missing: map[string]bool{}}
 	r.limiter.rate, r.limiter.now = o.Rate, o.Now
@@ -346,6 +346,9 @@ func (r *run) add(findings ...Finding) {
 	defer r.mu.Unlock()
 	for _, f := range findings {
 		r.report.Findings = append(r.report.Findings, f)
+		if leads(f.Object) {
+			r.o.State.setReached(time.Time{}) // what it led to is not known any more
+		}
 		if r.o.Found != nil {
 			r.o.Found(f)
 		}

@@ -53,10 +53,16 @@ func keyOf(name string) key {
 	return key(sum[:16])
 }
 
+// newState returns one that is kept nowhere.
+func newState(repository [16]byte) *State {
+	return &State{repository: repository, whole: map[key]int64{}, proofs: map[key][32]byte{}}
+}
+
 // OpenState reads the file path. One that is missing or damaged, or another
 // repository's, is as good as none.
 func OpenState(path string, repository [16]byte) (*State, error) {
-	s := &State{path: path, repository: repository, whole: map[key]int64{}, proofs: map[key][32]byte{}}
+	s := newState(repository)
+	s.path = path
 	info, err := os.Stat(path)
 	if errors.Is(err, iofs.ErrNotExist) || err == nil && info.Size() > maxState {
 		return s, nil
@@ -211,5 +217,7 @@ func (s *State) reached() time.Time {
 func (s *State) setReached(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.needs = at.Unix()
+	if s.needs = 0; !at.IsZero() {
+		s.needs = at.Unix()
+	}
 }

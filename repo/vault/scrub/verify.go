@@ -32,6 +32,7 @@ type shape struct {
 const (
 	small          = 1 << 20 // keys, intents and live pages are no larger
 	nameRepository = "repository"
+	intents        = "intents/"
 )
 
 // frames returns what is wrong with an object of frames, each by itself.
@@ -57,7 +58,7 @@ func shapes() []shape {
 		{prefix: ledger.Prefix + "roll-", limit: ledger.MaxRoll, verify: verifyRoll, owner: 12},
 		{prefix: ledger.Prefix, limit: ledger.MaxEntry, verify: verifyEntry, owner: 8},
 		{prefix: "gc/", limit: pack.MaxObject, verify: verifyRound, owner: 8},
-		{prefix: "intents/", limit: small, verify: verifyIntent, owner: 8, unproven: true},
+		{prefix: intents, limit: small, verify: verifyIntent, owner: 8, unproven: true},
 		{prefix: nameRepository, limit: small, verify: verifyRepository, owner: 8, unproven: true},
 		{prefix: "keys/epoch-", limit: small, verify: verifyEpoch, owner: 8, unproven: true},
 		// One of another repository may be there: FORMAT.md, 3.4.

@@ -25,6 +25,7 @@ type world struct {
 	store  *mem.Store
 	packs  []pack.ID
 	device ed25519.PrivateKey
+	other  *mem.Store // a replica: no pack is moved there, and its ledger is its own
 }
 
 // newWorld has every kind of object.
@@ -49,6 +50,8 @@ func newWorld(t *testing.T, seed byte) *world {
 	w.point(2, w.packs)
 	r := keep.Round{Repository: w.id, Number: 1, Frames: []live.Need{{Pack: pack.ID{7}, Frames: 2, Runs: []live.Run{{Need: 255, Length: 2}}}}}
 	w.put(r.Name(), r.Marshal())
+	w.other = w.store.Clone()
+	must(t, w.other.Delete(t.Context(), r.Name()))
 	w.move(w.packs[3])
 	w.ledger(4)
 	i := keep.Intent{Repository: w.id, Run: 77, Number: 1}
