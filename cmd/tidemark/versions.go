@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/fs/history"
+	"github.com/tidemark-backup/tidemark/platform/fault"
+)
+
+func newVersions(app *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use:   "versions PATH",
+		Short: "List the versions of a file that the recovery points hold",
+		Long: `List the versions of a file: each content that it had, with the oldest point
+that has it and how many do; deleted files, too. The newest version is last.
+
+A line begins with the point, so that "tidemark cat POINT:PATH" prints that
+version, and "tidemark restore POINT:PATH --to DIR" brings it back.`,
+		Example: `  tidemark versions /etc/fstab
+  tidemark versions --json /home/ann/letter.odt`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error { return listVersions(c.Context(), app, args[0]) },
+	}
+}
+
+func listVersions(ctx context.Context, app *cli.App, name string) error {
+	if !path.IsAbs(name) {
+		return cli.Usage("versions %q: give the whole path, as in /home/ann/letter.odt", name)
+	}
+	r, err := openToRead(ctx, app)
+	if err != nil {
+		return err
+	}
+	return errors.Join(printVersions(ctx, app, r, path.Clean(name)), r.close())
+}
+
+func printVersions(ctx context.Context, app *cli.App, r *opened, name string) error {
+	points, err := listPoints(ctx, app, r)
+	if err != nil {
+		return err
+	}
+	out, found := newPrinter(app), 0
+	for v, err := range history.Versions(ctx, r.Repository, points, name) {
+		if err != nil {
+			return errors.Join(out.flush(), err)
+		}
+		found++
+		if err := out.version(v, name); err != nil {
+			return err
+		}
+	}
+	if err := out.flush(); err != nil || found > 0 {
+		return err
+	}
+	return cli.Hint(fmt.Errorf("find %s in %s: %w", name, cli.Counted(uint64(len(points)), "point", "points"), fault.NotExist),
+		"`tidemark find --all PATTERN` searches by name")
+}
+
+// version prints a version: the newest state of its first point's name.
+func (p *printer) version(v *history.Version, name string) error {
+	if p.app.Globals.JSON {
+		return p.json(struct {
+			Point  string `json:"point"`
+			Time   string `json:"time"`
+			Last   string `json:"last_point"`
+			Until  string `json:"last_time"`
+			Points int    `json:"points"`
+			entryJSON
+		}{v.First.ID.String(), cli.JSONTime(v.First.Started), v.Last.ID.String(), cli.JSONTime(v.Last.Started), v.Points, newEntryJSON(v.Last, v.Entry)})
+	}
+	mark := fmt.Sprintf("%s  %s  %12s  ", v.First.ID.Short(), cli.Time(v.First.Started, p.app.Zone), "in "+cli.Counted(uint64(v.Points), "point", "points"))
+	long := *p
+	long.long = true
+	return long.print(v.Last, v.Entry, name, mark)
+}
