@@ -36,6 +36,12 @@ type Config struct {
 	PassphraseCommand string `toml:"passphrase_command"` // words as a shell would split them
 	CacheDir          string `toml:"cache_dir"`          // absolute
 	Backup            Backup `toml:"backup"`
+	Vault             Vault  `toml:"vault"`
+}
+
+// Vault is what is known of the place where the points are.
+type Vault struct {
+	Replica []string `toml:"replica"` // addresses of other places with the same repository
 }
 
 // Backup is what "tidemark backup" does where its flags say nothing else.
@@ -141,6 +147,17 @@ func (c *Config) resolve(home string) (toml.Key, error) {
 	if !hasScheme(c.Repository) {
 		if err := absolute(&c.Repository, home); err != nil {
 			return toml.Key{"repository"}, err
+		}
+	}
+	for i := range c.Vault.Replica {
+		at := &c.Vault.Replica[i]
+		if *at == "" {
+			return toml.Key{"vault", "replica"}, errors.New("an empty address")
+		}
+		if !hasScheme(*at) {
+			if err := absolute(at, home); err != nil {
+				return toml.Key{"vault", "replica"}, err
+			}
 		}
 	}
 	for _, p := range []struct {

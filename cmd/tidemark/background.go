@@ -89,7 +89,7 @@ func (t told) Unwrap() error { return t.Kind }
 // passphraseForChild asks for the passphrase here, where the terminal is, and
 // checks it: an error then is told at once. It is nil if none is needed.
 func (o *mountOptions) passphraseForChild(ctx context.Context, app *cli.App) ([]byte, error) {
-	r, err := openLocked(ctx, app)
+	r, err := openBeside(ctx, app)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +106,9 @@ func (o *mountOptions) childArgs(app *cli.App, dir string) []string {
 		"mount", "--" + backgroundFlag, "--repository", app.Globals.Repository, "--cache-dir", app.Globals.CacheDir,
 		"--point", o.point, "--owner", o.owner,
 		fmt.Sprintf("--open=%t", o.open), fmt.Sprintf("--allow-other=%t", o.allowOther),
+	}
+	for _, address := range app.Globals.Replicas {
+		args = append(args, "--replica", address)
 	}
 	if app.Globals.ConfigPath != "" {
 		args = append(args, "--config", app.Globals.ConfigPath)

@@ -55,6 +55,9 @@ func (o *checkOptions) run(ctx context.Context, app *cli.App) error {
 	if report != nil {
 		err = errors.Join(printCheck(app, report), err)
 	}
+	if err == nil {
+		err = r.after(ctx)
+	}
 	return errors.Join(err, r.close())
 }
 

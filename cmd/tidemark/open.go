@@ -20,6 +20,7 @@ type opened struct {
 	*repo.Repository
 	local repo.Local
 	close func() error
+	told  *notices // of its replicas; nil: it has none
 }
 
 // openLocked opens the repository without keys.
@@ -46,16 +47,17 @@ func openLocked(ctx context.Context, app *cli.App) (*opened, error) {
 // openToWrite opens the repository with the keys that this machine keeps, or
 // with the passphrase if it keeps none.
 func openToWrite(ctx context.Context, app *cli.App) (*opened, error) {
-	return open(ctx, app, (*repo.Repository).CanWrite)
+	return open(ctx, app, openLocked, (*repo.Repository).CanWrite)
 }
 
-// openToRead is openToWrite, but keys that only write are not enough.
+// openToRead is openToWrite, but keys that only write are not enough, and what
+// cannot be read comes from the replicas.
 func openToRead(ctx context.Context, app *cli.App) (*opened, error) {
-	return open(ctx, app, (*repo.Repository).CanRead)
+	return open(ctx, app, openBeside, (*repo.Repository).CanRead)
 }
 
-func open(ctx context.Context, app *cli.App, enough func(*repo.Repository) bool) (*opened, error) {
-	o, err := openLocked(ctx, app)
+func open(ctx context.Context, app *cli.App, locked func(context.Context, *cli.App) (*opened, error), enough func(*repo.Repository) bool) (*opened, error) {
+	o, err := locked(ctx, app)
 	if err != nil {
 		return nil, err
 	}

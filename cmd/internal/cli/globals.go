@@ -25,6 +25,7 @@ type Globals struct {
 	PassphraseCommand string
 	CacheDir          string // absolute once resolved
 	ConfigPath        string
+	Replicas          []string // addresses of other places with the same repository
 	JSON              bool
 	Quiet             bool
 	Verbose           bool
@@ -40,6 +41,7 @@ func (g *Globals) Flags(root *cobra.Command) {
 	f.StringVar(&g.PassphraseCommand, "passphrase-command", "", "run this command, which prints the passphrase")
 	f.StringVar(&g.CacheDir, "cache-dir", "", "keep this machine's keys and index in this folder")
 	f.StringVar(&g.ConfigPath, "config", "", "read this configuration file")
+	f.StringArrayVar(&g.Replicas, "replica", nil, "another place with the same points, for what cannot be read")
 	f.BoolVar(&g.JSON, "json", false, "print results and errors as JSON")
 	f.BoolVarP(&g.Quiet, "quiet", "q", false, "print nothing but results and errors")
 	f.BoolVarP(&g.Verbose, "verbose", "v", false, "tell more of what is done")
@@ -58,6 +60,9 @@ func (a *App) Resolve() error {
 		return err
 	}
 	g.Repository = first(g.Repository, a.Getenv(EnvRepository), g.Config.Repository)
+	if len(g.Replicas) == 0 {
+		g.Replicas = g.Config.Vault.Replica
+	}
 	if g.PassphraseFile != "" && g.PassphraseCommand != "" {
 		return Usage("give --passphrase-file or --passphrase-command, not both")
 	}

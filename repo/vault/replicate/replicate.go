@@ -29,6 +29,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -340,3 +342,5 @@ func sequences(ctx context.Context, s store.Store) (map[uint64]store.Object, err
 	}
 	return all, nil
 }
+
+func sorted(points map[uint64]store.Object) []uint64 { return slices.Sorted(maps.Keys(points)) }
