@@ -41,6 +41,20 @@ type Device struct {
 // device can be lost without harm.
 type Local struct {
 	Dir string
+
+	// Place is the address of the place that is used, if there may be several
+	// with this repository: each has a ledger of its own, and the machine
+	// remembers each. "" is the only one.
+	Place string
+}
+
+// Memory returns the file in which the machine remembers the place's ledger.
+func (l Local) Memory() string {
+	if l.Place == "" {
+		return filepath.Join(l.Dir, "ledger")
+	}
+	sum := sha256.Sum256([]byte(l.Place))
+	return filepath.Join(l.Dir, fmt.Sprintf("ledger-%x", sum[:8]))
 }
 
 // Local returns the repository's folder below dir; nothing is made.

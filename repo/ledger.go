@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -30,11 +29,12 @@ type LedgerOptions struct {
 func (r *Repository) OpenLedger(ctx context.Context, l Local, o LedgerOptions) error {
 	memory := ""
 	if l.Dir != "" {
-		memory = filepath.Join(l.Dir, "ledger")
+		memory = l.Memory()
 	}
 	b, err := retain.Open(ctx, r.store, retain.Options{Repository: r.ID, Memory: memory, Accept: o.Accept})
 	if r.asksReplicas(ctx, err) && !r.present(ctx) {
-		return nil // the place is away: no ledger is there to be compared with
+		// An empty folder is no ledger that went back in time.
+		return fmt.Errorf("read the ledger: the repository is away: %w", fault.Unavailable)
 	}
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func openBeside(ctx context.Context, app *cli.App) (*opened, error) {
 	if o.Repository, err = repo.Open(ctx, own, options); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
-	o.local = o.Repository.Local(app.Globals.CacheDir)
+	o.local = localOf(app, o.ID, address)
 	told.keep(o.local)
 	return o, nil
 }

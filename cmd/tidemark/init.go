@@ -103,7 +103,7 @@ func create(ctx context.Context, app *cli.App, address, label string) (*opened, 
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
-	r.local = r.Repository.Local(app.Globals.CacheDir)
+	r.local = localOf(app, r.ID, address)
 	return r, nil
 }
 

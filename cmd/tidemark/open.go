@@ -40,7 +40,7 @@ func openLocked(ctx context.Context, app *cli.App) (*opened, error) {
 	if o.Repository, err = repo.Open(ctx, s, repo.Options{}); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
-	o.local = o.Repository.Local(app.Globals.CacheDir)
+	o.local = localOf(app, o.ID, address)
 	return o, nil
 }
 

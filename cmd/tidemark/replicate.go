@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -119,14 +118,14 @@ func (o *replicateOptions) replicate(ctx context.Context, app *cli.App, from sto
 	if err != nil {
 		return err
 	}
-	local := localOf(app, id)
+	local := localOf(app, id, address)
 	device, err := local.Device()
 	if err != nil {
 		return err
 	}
 	options := replicate.Options{
 		OldestFirst: o.oldestFirst, Rate: rate, Key: device.Key, Now: app.Now,
-		SourceMemory: filepath.Join(local.Dir, "ledger"), Memory: memoryOf(local, to),
+		SourceMemory: local.Memory(), Memory: localOf(app, id, to).Memory(),
 	}
 	if options.Points, err = o.selected(ctx, app, from, options.SourceMemory); err != nil {
 		return err
@@ -145,22 +144,14 @@ func (o *replicateOptions) replicate(ctx context.Context, app *cli.App, from sto
 	return errors.Join(err, closePlace(s))
 }
 
-// localOf is the folder of this machine for a repository.
-func localOf(app *cli.App, id [16]byte) repo.Local {
-	return repo.Local{Dir: filepath.Join(app.Globals.CacheDir, fmt.Sprintf("%x", id))}
-}
-
-// memoryOf is where this machine remembers the ledger of a replica: each has
-// its own.
-func memoryOf(l repo.Local, address string) string {
-	if path, err := filepath.Abs(address); err == nil && !addressed(address) {
-		address = path
+// localOf is the folder of this machine for a repository, as it is at an address.
+func localOf(app *cli.App, id [16]byte, place string) repo.Local {
+	place = strings.TrimPrefix(place, "file://")
+	if path, err := filepath.Abs(place); err == nil && !address.MatchString(place) {
+		place = path
 	}
-	sum := sha256.Sum256([]byte(address))
-	return filepath.Join(l.Dir, fmt.Sprintf("ledger-%x", sum[:8]))
+	return repo.Local{Dir: filepath.Join(app.Globals.CacheDir, fmt.Sprintf("%x", id)), Place: place}
 }
-
-func addressed(place string) bool { return address.MatchString(place) }
 
 // samePlace says whether two addresses are one folder.
 func samePlace(a, b string) bool {

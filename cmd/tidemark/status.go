@@ -68,13 +68,13 @@ type statusJSON struct {
 }
 
 // look lists a place, and waits no longer for it than for a mount's.
-func look(ctx context.Context, app *cli.App, address string, memory func([16]byte) string) (*replicate.Contents, error) {
+func look(ctx context.Context, app *cli.App, address string) (*replicate.Contents, error) {
 	p := patient.New(address, func(ctx context.Context) (store.Store, error) { return all.Open(ctx, address) }, patient.Options{})
 	id, _, err := replicate.Identify(ctx, p)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	c, err := replicate.Look(ctx, p, memory(id))
+	c, err := replicate.Look(ctx, p, localOf(app, id, address).Memory())
 	return c, errors.Join(err, p.Close())
 }
 
@@ -105,7 +105,7 @@ func runStatus(ctx context.Context, app *cli.App) error {
 	if err != nil {
 		return err
 	}
-	source, err := look(ctx, app, address, func(id [16]byte) string { return localOf(app, id).Dir + "/ledger" })
+	source, err := look(ctx, app, address)
 	if err != nil && len(app.Globals.Replicas) == 0 {
 		return err
 	}
@@ -113,7 +113,7 @@ func runStatus(ctx context.Context, app *cli.App) error {
 	behind := err != nil
 	var id [16]byte
 	for _, to := range app.Globals.Replicas {
-		c, err := look(ctx, app, to, func(id [16]byte) string { return memoryOf(localOf(app, id), to) })
+		c, err := look(ctx, app, to)
 		if err == nil && source != nil && c.Repository != source.Repository {
 			err = fmt.Errorf("it holds another repository: %w", fault.Exist)
 		}
@@ -135,7 +135,7 @@ func runStatus(ctx context.Context, app *cli.App) error {
 	if source != nil {
 		id = source.Repository
 	}
-	if list := recent(localOf(app, id)); len(list) > 0 {
+	if list := recent(localOf(app, id, address)); len(list) > 0 {
 		s.Notices = list[max(0, len(list)-shownNotices):]
 	}
 	if app.Globals.JSON {
