@@ -105,11 +105,14 @@ func (t *Tree) Attr(ctx context.Context, n Node) (Attr, error) {
 	if err != nil {
 		return Attr{}, err
 	}
+	if at.virtual == latestNode {
+		return t.latestAttr(at.slot), nil
+	}
 	if at.virtual != 0 {
 		if err := t.current(ctx); err != nil {
 			return Attr{}, err
 		}
-		return t.virtualAttr(at.virtual)
+		return t.virtualAttr(at.virtual), nil
 	}
 	_, e, err := t.entry(ctx, at)
 	if err != nil {

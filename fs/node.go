@@ -14,7 +14,10 @@ import (
 //	└─────────┴──────────────────┴──────────────────────────────────────┘
 //
 // Slot 0 is no point's; it holds the root and what is between it and the
-// points. Other views are reserved.
+// points: there are as many links latest as points they have led to, so that
+// where one leads never changes, and a kernel may remember it. Without that a
+// walk below latest asked where it leads three times for each file.
+// Other views are reserved.
 type Node uint64
 
 // The nodes that are in no point. Root is the root of every Tree, also of one
@@ -22,7 +25,8 @@ type Node uint64
 const (
 	Root        Node = 1
 	pointsNode  Node = 2
-	latestNode  Node = 3
+	latestNode  Node = 3             // of a place; see latestOf
+	firstLatest Node = 1 << slotBits // and the slot of the point that it leads to
 	slotBits         = 20
 	ordinalBits      = 36
 	maxSlot          = 1<<slotBits - 1
@@ -45,10 +49,13 @@ func (n Node) ordinal() uint64 { return uint64(n) & maxOrdinal }
 // String returns slot and ordinal.
 func (n Node) String() string { return fmt.Sprintf("%d:%d", n.slot(), n.ordinal()) }
 
+// latestOf returns the node of the link latest while it leads to a point.
+func latestOf(s *slot) Node { return firstLatest | Node(s.number) }
+
 // place is where a node leads: to an entry, or to one of the folders above.
 type place struct {
-	virtual Node // Root, pointsNode or latestNode; 0 for an entry
-	slot    *slot
+	virtual Node  // Root, pointsNode or latestNode; 0 for an entry
+	slot    *slot // of an entry, and what a link latest leads to
 	ordinal uint64
 }
 
@@ -61,8 +68,12 @@ func (t *Tree) find(n Node) (place, error) {
 	if n > makeNode(maxSlot, maxOrdinal) {
 		return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
 	}
-	if number == 0 {
-		if n < Root || n > latestNode || t.opt.Point != nil {
+	latest := number == 0 && n&^(firstLatest-1) == firstLatest
+	if latest {
+		number = uint32(n & (firstLatest - 1))
+	}
+	if number == 0 || latest && t.opt.Point != nil {
+		if n < Root || n > pointsNode || t.opt.Point != nil {
 			return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
 		}
 		return place{virtual: n}, nil
@@ -70,6 +81,9 @@ func (t *Tree) find(n Node) (place, error) {
 	s := t.points.slot(number)
 	if s == nil || s.gone.Load() {
 		return place{}, fmt.Errorf("find node %s: its point: %w", n, fault.Stale)
+	}
+	if latest {
+		return place{virtual: latestNode, slot: s}, nil
 	}
 	return place{slot: s, ordinal: n.ordinal()}, nil
 }

@@ -129,9 +129,10 @@ func TestPointsOfOneSecond(t *testing.T) {
 	if path, err := tree.Path(t.Context(), second.ID); err != nil || path != "points/"+want[1] {
 		t.Errorf("path %q, %v", path, err)
 	}
-	target, err := tree.Readlink(t.Context(), walk(t, tree, "latest").Node)
-	if err != nil || target != "points/"+want[2] {
-		t.Errorf("latest: %q, %v", target, err)
+	latest := walk(t, tree, "latest")
+	target, err := tree.Readlink(t.Context(), latest.Node)
+	if err != nil || target != "points/"+want[2] || !latest.Fixed || tree.Fixed(fs.Root) {
+		t.Errorf("latest: %q, %v, %+v", target, err, latest)
 	}
 
 	// A point that goes is stale for ever; its name and slot are not used again.
@@ -145,6 +146,13 @@ func TestPointsOfOneSecond(t *testing.T) {
 	}
 	if _, err := tree.Attr(t.Context(), inside); !errors.Is(err, fault.Stale) {
 		t.Errorf("a node of a removed point: %v", err)
+	}
+	// Where a link leads never changes: it goes, and another one has its name.
+	if _, err := tree.Readlink(t.Context(), latest.Node); !errors.Is(err, fault.Stale) {
+		t.Errorf("a link to a removed point: %v", err)
+	}
+	if target, err := tree.Readlink(t.Context(), walk(t, tree, "latest").Node); err != nil || target != "points/2026-11-22_10-00-00-3" {
+		t.Errorf("latest: %q, %v", target, err)
 	}
 	if n, err := tree.Read(t.Context(), inside, 0, make([]byte, 9)); !errors.Is(err, fault.Stale) || n != 0 {
 		t.Errorf("reading it: %d, %v", n, err)

@@ -30,12 +30,13 @@ func (t *Tree) lookupVirtual(ctx context.Context, parent Node, name string) (Att
 	case Root:
 		switch name {
 		case PointsName:
-			return t.virtualAttr(pointsNode)
+			return t.virtualAttr(pointsNode), nil
 		case LatestName:
-			if live, _ := t.points.list(); len(live) == 0 {
+			live, _ := t.points.list()
+			if len(live) == 0 {
 				return Attr{}, missing
 			}
-			return t.virtualAttr(latestNode)
+			return t.latestAttr(live[len(live)-1]), nil
 		}
 		return Attr{}, missing
 	case pointsNode:
@@ -59,24 +60,27 @@ func (t *Tree) pointAttr(ctx context.Context, s *slot) (Attr, error) {
 	return attr, nil
 }
 
-func (t *Tree) virtualAttr(n Node) (Attr, error) {
-	live, changed := t.points.list()
+func (t *Tree) virtualAttr(n Node) Attr {
+	_, changed := t.points.list()
 	a := Attr{Node: n, Inode: uint64(n), Kind: table.Folder, Mode: 0o555, Nlink: 1,
 		Size: folderSize, Blocks: folderSize / 512, MTime: timeOf(changed)}
 	if t.opt.Owner != nil {
 		a.UID, a.GID = t.opt.Owner.UID, t.opt.Owner.GID
 	}
-	if n == latestNode {
-		if len(live) == 0 {
-			return Attr{}, fmt.Errorf("read %s: there is no point: %w", LatestName, fault.NotExist)
-		}
-		newest := live[len(live)-1]
-		a.Kind, a.Mode, a.Blocks = table.Symlink, 0o777, 0
-		a.Size = uint64(len(PointsName) + 1 + len(newest.name))
-		a.MTime = timeOf(newest.point.Started)
-	}
-	return a, nil
+	return a
 }
+
+// latestAttr returns what users see of latest while it leads to a point.
+func (t *Tree) latestAttr(s *slot) Attr {
+	a := t.virtualAttr(latestNode)
+	a.Node, a.Fixed = latestOf(s), true
+	a.Kind, a.Mode, a.Blocks = table.Symlink, 0o777, 0
+	a.Size = uint64(len(latestTarget(s)))
+	a.MTime = timeOf(s.point.Started)
+	return a
+}
+
+func latestTarget(s *slot) string { return PointsName + "/" + s.name }
 
 func timeOf(at time.Time) table.Time {
 	if at.IsZero() {
@@ -128,19 +132,15 @@ func (t *Tree) readVirtual(ctx context.Context, n Node, from uint64, yield func(
 }
 
 func (t *Tree) readRoot(from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
-	for i, n := range []Node{latestNode, pointsNode} {
-		next := uint64(i) + firstCookie
-		if next <= from {
-			continue
-		}
-		a, err := t.virtualAttr(n)
-		if err != nil {
-			continue // no point yet: no latest
-		}
-		*d = DirEntry{Name: []byte(virtualName(n)[1:]), Next: next, Attr: a}
+	if live, _ := t.points.list(); len(live) > 0 && from < firstCookie {
+		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1])}
 		if !yield(d, nil) {
 			return
 		}
+	}
+	if from <= firstCookie {
+		*d = DirEntry{Name: []byte(PointsName), Next: firstCookie + 1, Attr: t.virtualAttr(pointsNode)}
+		yield(d, nil)
 	}
 }
 
@@ -152,14 +152,7 @@ func (t *Tree) Readlink(ctx context.Context, n Node) (string, error) {
 		return "", err
 	}
 	if at.virtual == latestNode {
-		if err := t.current(ctx); err != nil {
-			return "", err
-		}
-		live, _ := t.points.list()
-		if len(live) == 0 {
-			return "", fmt.Errorf("read %s: there is no point: %w", LatestName, fault.NotExist)
-		}
-		return PointsName + "/" + live[len(live)-1].name, nil
+		return latestTarget(at.slot), nil
 	}
 	if at.virtual != 0 {
 		return "", fmt.Errorf("read link %s: %w", virtualName(at.virtual), fault.Invalid)

@@ -26,6 +26,7 @@ func (o *operations) ReadDir(_ <-chan struct{}, in *gofuse.ReadIn, out *gofuse.D
 // ReadDirPlus gives attributes too, so that the kernel need not look up what
 // it lists.
 func (o *operations) ReadDirPlus(_ <-chan struct{}, in *gofuse.ReadIn, out *gofuse.DirEntryList) gofuse.Status {
+	fixed := o.tree.Fixed(fs.Node(in.NodeId))
 	for d, err := range o.tree.ReadDir(o.ctx, fs.Node(in.NodeId), in.Offset) {
 		if err != nil {
 			return o.fail("readdir", in.NodeId, err)
@@ -35,7 +36,7 @@ func (o *operations) ReadDirPlus(_ <-chan struct{}, in *gofuse.ReadIn, out *gofu
 			break
 		}
 		if !d.Bare { // else node 0: no attributes
-			setEntry(e, &d.Attr, d.Attr.Fixed)
+			setEntry(e, &d.Attr, fixed)
 		}
 	}
 	return gofuse.OK

@@ -30,8 +30,11 @@ func mountOptions(o Options) *gofuse.MountOptions {
 		MaxWrite:      1 << 20, // which is the largest read, too
 		MaxBackground: 16,
 		EnableAcl:     true,
-		DisableSplice: true, // answers are in memory: nothing to splice
-		Debug:         o.Debug,
+		// Where a link leads never changes: also latest is another one as soon
+		// as it leads elsewhere.
+		EnableSymlinkCaching: true,
+		DisableSplice:        true, // answers are in memory: nothing to splice
+		Debug:                o.Debug,
 	}
 	if os.Geteuid() == 0 {
 		// Root mounts without the helper, and without letting the users in

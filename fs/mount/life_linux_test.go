@@ -172,6 +172,9 @@ func TestPointsComeAndGo(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(points, second)); err == nil {
 		t.Fatal("the second point is there before its time") // and the kernel remembers that it is not
 	}
+	if target, err := os.Readlink(filepath.Join(c.dir, "latest")); err != nil || target != "points/"+first {
+		t.Fatal("latest:", target, err) // and the kernel remembers where it leads
+	}
 	held, err := os.Open(filepath.Join(points, first))
 	if err != nil {
 		t.Fatal(err)
