@@ -143,6 +143,9 @@ func (r *Repository) allPoints(ctx context.Context) (shown, deleted []*Point, er
 		return nil, nil, err
 	}
 	r.points = slices.Concat(shown, deleted)
+	if len(shown) == 0 || shown[len(shown)-1].ID != r.recent.id {
+		r.recent = newestBody{} // for once it has gone, its table is not to be opened
+	}
 	for _, p := range s.missing {
 		if !slices.ContainsFunc(r.points, func(q *Point) bool { return q.Sequence == p.Sequence }) {
 			bad = errors.Join(bad, missingPoint(p))
@@ -177,6 +180,7 @@ func (r *Repository) openPoints(ctx context.Context, sequences []uint64, known m
 			case err != nil:
 				return nil, nil, err
 			}
+			r.recent = newestBody{h.ID, b}
 			p = &Point{ID: h.ID, Sequence: n, Flags: h.Flags, Server: h.Server, Previous: h.Previous, Live: h.Live, Entries: b.entries, Details: b.Details}
 		}
 		points = append(points, p)
@@ -184,9 +188,31 @@ func (r *Repository) openPoints(ctx context.Context, sequences []uint64, known m
 	return points, errors.Join(bad...), nil
 }
 
+// newestBody is the body of the newest point, as Points has read it.
+type newestBody struct {
+	id   point.ID
+	body *body
+}
+
+// takeNewest returns the body of a point if Points has just read it, once.
+func (r *Repository) takeNewest(id point.ID) *body {
+	r.pointsMu.Lock()
+	defer r.pointsMu.Unlock()
+	if r.recent.id != id {
+		return nil
+	}
+	b := r.recent.body
+	r.recent = newestBody{}
+	return b
+}
+
 // Tree opens a point's table. Root pages are read again each time: a mount of
-// thousands of points keeps those it uses in its own cache.
+// thousands of points keeps those it uses in its own cache. But the newest
+// point, which most who list points look at next, is not read twice for that.
 func (r *Repository) Tree(ctx context.Context, p *Point, o table.Options) (*table.Tree, error) {
+	if b := r.takeNewest(p.ID); b != nil {
+		return r.tree(b, o)
+	}
 	h, sealed, err := r.readPoint(ctx, p.Sequence)
 	if errors.Is(err, fault.NotExist) {
 		return nil, fmt.Errorf("point %s has been removed: %w", p.ID.Short(), fault.Stale)

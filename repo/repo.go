@@ -75,6 +75,7 @@ type Repository struct {
 
 	pointsMu sync.Mutex
 	points   []*Point // ascending sequence; deleted ones, too
+	recent   newestBody
 }
 
 // Options bound what a Repository keeps in memory, and say where else its data
