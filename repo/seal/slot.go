@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/memory"
 )
 
 // SlotID names a slot.
@@ -133,6 +134,9 @@ func NewSlot(id RepositoryID, kind SlotKind, label string, created int64, cost C
 // keys derives the slot key's cipher, the nonce key and the commitment from a
 // passphrase.
 func (s *Slot) keys(passphrase []byte) (cipher.AEAD, Key, [32]byte) {
+	if s.Cost.MemoryKiB >= 32<<10 {
+		defer memory.Large(int(s.Cost.MemoryKiB) << 10)()
+	}
 	k := argon2.IDKey(passphrase, s.salt[:], s.Cost.Passes, s.Cost.MemoryKiB, s.Cost.Lanes, 32)
 	block, err := aes.NewCipher(expand(k, s.ID[:], "tidemark v1 slot seal", 32))
 	if err != nil {
