@@ -69,7 +69,7 @@ func TestSmallFileThatHasGrown(t *testing.T) {
 // A file that is cut short while it is streamed ends where it ends: nothing
 // that came later in it moves into the gap.
 func TestFileCutShortWhileStreamed(t *testing.T) {
-	content := make([]byte, 6<<20)
+	content := make([]byte, 16<<20)
 	for i := range content {
 		content[i] = byte(i*i>>9) | 1
 	}
@@ -88,7 +88,7 @@ func TestFileCutShortWhileStreamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const left = 4<<20 + 100 // more than is read before the first piece is taken
+		const left = 8<<20 + 100 // more than is read before the first piece is taken
 		out := make(chan piece)
 		s := &streamer{r: newReader(t), ctx: t.Context(), out: out, f: f}
 		failed := make(chan error, 1)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/tidemark-backup/tidemark/platform/direct"
 	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/platform/walk"
 	"github.com/tidemark-backup/tidemark/repo"
@@ -127,21 +128,27 @@ func (r *run) giveArena(b *batch) {
 	b.arena = nil
 }
 
+// front is how many bytes are kept free before a piece, for the rest of the one
+// before it.
+func (r *run) front() int { return (r.params.Max + direct.Align - 1) / direct.Align * direct.Align }
+
+// takePiece returns a buffer for a piece of a large file: front bytes, then
+// pieceSize that can be read into past the page cache.
 func (r *run) takePiece() []byte {
 	select {
 	case b := <-r.pieces:
-		return b[:pieceSize]
+		return b
 	default:
-		return make([]byte, pieceSize)
+		return direct.Buffer(r.front() + pieceSize)
 	}
 }
 
 func (r *run) givePiece(b []byte) {
-	if cap(b) < pieceSize {
+	if b == nil { // of a hole
 		return
 	}
 	select {
-	case r.pieces <- b[:pieceSize]:
+	case r.pieces <- b:
 	default:
 	}
 }
@@ -154,7 +161,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 	r := &run{
 		job: job, repo: rp, local: l, params: rp.Chunks, started: started,
 		work: make(chan *batch), streams: make(chan struct{}, maxStreams),
-		ahead: semaphore.NewWeighted(aheadBytes), pieces: make(chan []byte, 4*maxStreams),
+		ahead: semaphore.NewWeighted(aheadBytes), pieces: make(chan []byte, 6*maxStreams),
 	}
 	for i := range r.arenas {
 		r.arenas[i] = make(chan []byte, aheadBytes/arenaSizes[i]/2)

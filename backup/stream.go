@@ -3,24 +3,22 @@ package backup
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"path"
 	"strings"
+	"sync"
 
+	"github.com/tidemark-backup/tidemark/platform/direct"
 	"github.com/tidemark-backup/tidemark/platform/fault"
-	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/platform/walk"
 )
 
-// pieceSize is how much of a large file is handed over at a time. It is more
-// than two of the longest chunks of new repositories, and a multiple of every
-// block. With chunks longer than this none would ever be certain.
-const pieceSize = 1280 << 10
+// pieceSize is how much of a large file is read at a time, and handed over. It
+// is more than two of the longest chunks of new repositories, and a multiple of
+// every block. Longer chunks than this would need longer buffers.
+const pieceSize = 1536 << 10
 
-// streamer reads one large file piece by piece.
+// streamer cuts one large file that is read ahead of it.
 type streamer struct {
 	r     *reader
 	ctx   context.Context
@@ -28,6 +26,9 @@ type streamer struct {
 	f     *os.File
 	block int   // bytes of a fixed block; 0: cut by content
 	end   int64 // bytes of the file handed over so far
+
+	last piece  // not handed over yet: rest lies in it
+	rest []byte // what of it is not cut, as the chunk may go on
 }
 
 // stream hands over a large file. The batch is done, for the one who saves,
@@ -52,7 +53,6 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 	r.attributes(b.folder, it)
 	s := &streamer{r: r, ctx: ctx, out: b.stream, f: f, block: blockSize(it.name, st, f)}
 	it.blocks = s.block > 0
-	meta.Sequential(f)
 	ready()
 	if err = s.content(st); err == nil && hasChanged(f, st) {
 		err = fault.Changed
@@ -63,43 +63,42 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 	r.run.bytesRead.Add(s.end)
 }
 
-// content sends data and holes in order, up to the size that the file had.
+// content sends data and holes in order, up to the size that the file had. The
+// file is read by a goroutine of its own: past the page cache nobody else reads
+// ahead, and hashing and cutting take longer than a fast disk.
 func (s *streamer) content(st *walk.Stat) error {
-	if st.Blocks*512 >= st.Size {
-		return s.data(0, st.Size)
-	}
-	at := int64(0)
-	for x, err := range meta.Extents(s.f, st.Size) {
+	ctx, stop := context.WithCancel(s.ctx)
+	parts := make(chan part, 1)
+	a := &ahead{run: s.r.run, ctx: ctx, out: parts, f: s.f, in: direct.NewReader(s.f), block: s.block}
+	var done sync.WaitGroup
+	done.Go(func() {
+		defer close(parts)
+		if err := a.read(st); err != nil {
+			_ = a.send(part{err: err}) // only if nobody waits for it any more
+		}
+	})
+	defer done.Wait()
+	defer stop()
+	for p := range parts {
+		var err error
+		switch {
+		case p.err != nil:
+			err = p.err
+		case p.buf == nil:
+			err = s.send(piece{parts: []piecePart{{hole: uint64(p.n)}}}, p.n)
+		default:
+			err = s.data(p)
+		}
 		if err != nil {
-			return fmt.Errorf("find holes: %w", err)
-		}
-		start, end := x.Offset, x.Offset+x.Length
-		if s.block > 0 { // blocks begin at multiples of their size
-			start, end = start/int64(s.block)*int64(s.block), min((end+int64(s.block)-1)/int64(s.block)*int64(s.block), st.Size)
-		}
-		if start = max(start, at); start >= end {
-			continue
-		}
-		if err := s.hole(start - at); err != nil {
 			return err
 		}
-		if err := s.data(start, end); err != nil {
-			return err
-		}
-		at = end
 	}
-	return s.hole(st.Size - at)
+	return ctx.Err()
 }
 
-func (s *streamer) hole(n int64) error {
-	if n <= 0 {
-		return nil
-	}
+// send hands over n bytes of the file.
+func (s *streamer) send(p piece, n int64) error {
 	s.end += n
-	return s.send(piece{parts: []piecePart{{hole: uint64(n)}}})
-}
-
-func (s *streamer) send(p piece) error {
 	select {
 	case s.out <- p:
 		return nil
@@ -108,40 +107,41 @@ func (s *streamer) send(p piece) error {
 	}
 }
 
-// data reads, cuts, hashes and sends the bytes [start, end) of the file.
-func (s *streamer) data(start, end int64) error {
-	buf := s.r.run.takePiece()
-	held := 0 // bytes in buf that are not cut yet
-	for at := start; at < end || held > 0; {
-		want := int(min(int64(len(buf)-held), end-at))
-		n, err := io.ReadFull(io.NewSectionReader(s.f, at, int64(want)), buf[held:held+want])
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return err
-		}
-		short := n < want // it was cut short meanwhile: what is there is the end
-		if short {
-			end = at + int64(n)
-		}
-		at += int64(n)
-		held += n
-		p, used := s.cut(buf[:held], at == end)
-		next := s.r.run.takePiece()
-		held = copy(next, buf[used:held])
-		s.end += int64(used)
-		if err := s.send(p); err != nil {
-			return err
-		}
-		if buf = next; short {
-			return fault.Changed
-		}
+// data cuts, hashes and sends what was read. The beginning of a chunk that goes
+// on in the next part is moved there, into the room that is kept in front.
+func (s *streamer) data(p part) error {
+	front := s.r.run.front()
+	b := p.buf[front-len(s.rest) : front+int(p.n)]
+	copy(b, s.rest)
+	if err := s.flush(); err != nil {
+		return err
 	}
-	s.r.run.givePiece(buf)
+	cut, used := s.cut(b, p.last)
+	cut.buf = p.buf
+	s.last, s.rest = cut, b[used:]
+	if p.last {
+		return s.flush()
+	}
 	return nil
+}
+
+// flush sends the piece that was kept for its rest, which is not in it.
+func (s *streamer) flush() error {
+	p := s.last
+	s.last, s.rest = piece{}, nil
+	if p.buf == nil {
+		return nil
+	}
+	n := 0
+	for _, c := range p.parts {
+		n += len(c.data)
+	}
+	return s.send(p, int64(n))
 }
 
 // cut cuts what is certain of b: all of it if last.
 func (s *streamer) cut(b []byte, last bool) (piece, int) {
-	p := piece{buf: b}
+	p := piece{parts: make([]piecePart, 0, len(b)/max(s.block, s.r.run.params.Min)+1)}
 	used := 0
 	for used < len(b) {
 		rest := b[used:]

@@ -66,6 +66,8 @@ type Dir struct {
 
 	reads *handles
 
+	writing sync.Mutex // held while content is written
+
 	// made guards known: folders (slash-separated, below root, "" is root
 	// itself) that are known to survive a power cut, and swept: those whose
 	// subfolders of that time were added to known.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tidemark-backup/tidemark/platform/direct"
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
@@ -156,7 +157,11 @@ func (d *Dir) writeTmp(data []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = file.Write(data)
+	// One object at a time: pieces of several in turn would move a disk's
+	// head. Syncing one goes on beside writing the next.
+	d.writing.Lock()
+	err = direct.Write(file, data)
+	d.writing.Unlock()
 	if err == nil {
 		err = file.Sync()
 	}
