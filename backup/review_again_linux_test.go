@@ -76,7 +76,11 @@ func TestLackingAttributesAreToldAgain(t *testing.T) {
 		}
 	}
 	m.backup()
-	if s := m.backup(); s.Changed != 0 {
+	s := m.backup()
+	for try := 0; s.Changed != 0 && try < 20; try++ { // others make files in /dev/shm, too
+		s = m.backup()
+	}
+	if s.Changed != 0 {
 		t.Errorf("%+v", s.Statistics)
 	}
 	// Just as much as fits, but for the lengths that a table keeps, too: the

@@ -27,8 +27,9 @@ type streamer struct {
 	block int   // bytes of a fixed block; 0: cut by content
 	end   int64 // bytes of the file handed over so far
 
-	last piece  // not handed over yet: rest lies in it
-	rest []byte // what of it is not cut, as the chunk may go on
+	pieces chan piece // cut, to be hashed
+	last   piece      // not handed over yet: rest lies in it
+	rest   []byte     // what of it is not cut, as the chunk may go on
 }
 
 // stream hands over a large file. The batch is done, for the one who saves,
@@ -63,21 +64,25 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 	r.run.bytesRead.Add(s.end)
 }
 
-// content sends data and holes in order, up to the size that the file had. The
-// file is read by a goroutine of its own: past the page cache nobody else reads
-// ahead, and hashing and cutting take longer than a fast disk.
+// content sends data and holes in order, up to the size that the file had.
+// Reading, cutting and hashing have a goroutine each: past the page cache
+// nobody else reads ahead, and the one who saves takes files in order, so that
+// a large file would wait for a single processor.
 func (s *streamer) content(st *walk.Stat) error {
 	ctx, stop := context.WithCancel(s.ctx)
 	parts := make(chan part, 1)
+	s.pieces = make(chan piece, 1)
 	a := &ahead{run: s.r.run, ctx: ctx, out: parts, f: s.f, in: direct.NewReader(s.f), block: s.block}
 	var done sync.WaitGroup
+	defer done.Wait()
+	done.Go(s.hash)
+	defer close(s.pieces)
 	done.Go(func() {
 		defer close(parts)
 		if err := a.read(st); err != nil {
-			_ = a.send(part{err: err}) // only if nobody waits for it any more
+			_ = a.send(part{err: err}) // fails only if nobody waits for it any more
 		}
 	})
-	defer done.Wait()
 	defer stop()
 	for p := range parts {
 		var err error
@@ -96,18 +101,30 @@ func (s *streamer) content(st *walk.Stat) error {
 	return ctx.Err()
 }
 
-// send hands over n bytes of the file.
-func (s *streamer) send(p piece, n int64) error {
-	s.end += n
-	select {
-	case s.out <- p:
-		return nil
-	case <-s.ctx.Done():
-		return s.ctx.Err()
+// hash names the chunks of pieces and hands them over. It always takes what is
+// cut, so that cutting never waits for it in vain.
+func (s *streamer) hash() {
+	for p := range s.pieces {
+		for i := range p.parts {
+			if c := &p.parts[i]; c.data != nil {
+				c.id = s.r.hasher.Sum(c.data)
+			}
+		}
+		select {
+		case s.out <- p:
+		case <-s.ctx.Done():
+		}
 	}
 }
 
-// data cuts, hashes and sends what was read. The beginning of a chunk that goes
+// send hands over n bytes of the file.
+func (s *streamer) send(p piece, n int64) error {
+	s.end += n
+	s.pieces <- p
+	return s.ctx.Err()
+}
+
+// data cuts and sends what was read. The beginning of a chunk that goes
 // on in the next part is moved there, into the room that is kept in front.
 func (s *streamer) data(p part) error {
 	front := s.r.run.front()
@@ -158,7 +175,7 @@ func (s *streamer) cut(b []byte, last bool) (piece, int) {
 			}
 			n = s.r.run.cutter.Cut(rest)
 		}
-		p.parts = append(p.parts, piecePart{id: s.r.hasher.Sum(rest[:n]), data: rest[:n]})
+		p.parts = append(p.parts, piecePart{data: rest[:n]})
 		used += n
 	}
 	return p, used

@@ -58,7 +58,7 @@ type building struct {
 	// Of the goroutine that stores:
 	at     uint32 // raw offset of the next byte
 	start  uint32 // of the frame that is being filled
-	raw    []byte // that frame's bytes so far
+	raw    []byte // that frame's bytes so far, after room for a head
 	next   uint32 // its number
 	chunks []index.Chunk
 
@@ -144,7 +144,7 @@ func (w *Writer) append(b *building, id chunk.ID, data []byte) (table.Address, e
 	b.chunks = append(b.chunks, index.Chunk{ID: id, Offset: a.Offset, Length: a.Length})
 	for len(data) > 0 {
 		if b.raw == nil {
-			b.raw = take(w.raws[b.kind], int(b.shape.step))
+			b.raw = take(w.raws[b.kind], seal.HeadRoom+int(b.shape.step))[:seal.HeadRoom]
 		}
 		n := min(int(b.end()-b.at), len(data))
 		b.raw = append(b.raw, data[:n]...)
@@ -229,7 +229,6 @@ func (w *Writer) handPack(b *building) error {
 // sealFrames is a worker: it compresses and seals frames.
 func (w *Writer) sealFrames() error {
 	encoder := seal.NewEncoder()
-	var plain []byte
 	var sealer *seal.Sealer
 	var of *building
 	for {
@@ -247,7 +246,7 @@ func (w *Writer) sealFrames() error {
 		if b.kind == pack.Pages {
 			kind = seal.PageFrame
 		}
-		plain = encoder.Encode(plain[:0], job.raw, b.shape.effort, int(b.shape.step))
+		plain := encoder.EncodeInPlace(job.raw, b.shape.effort, int(b.shape.step))
 		sealed := sealer.Seal(take(w.frames, seal.Overhead+len(plain)), plain, seal.AD{Pack: b.id, Number: job.number, Kind: kind, Raw: job.span})
 		give(w.raws[b.kind], job.raw)
 		if b.place(job.number, sealed, w.frames) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
@@ -138,6 +139,9 @@ func TestCodec(t *testing.T) {
 		raw := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "raw"), rapid.IntRange(1, 50).Draw(t, "n"))
 		effort := Effort(rapid.IntRange(0, 2).Draw(t, "effort"))
 		plain := e.Encode([]byte("x"), raw, effort, 0)[1:]
+		if again := e.EncodeInPlace(append(make([]byte, HeadRoom), raw...), effort, 0); !bytes.Equal(again, plain) {
+			t.Fatal("in place it is another plain text")
+		}
 		got, err := d.Decode([]byte("y"), plain, len(raw), true)
 		if err != nil || !bytes.Equal(got[1:], raw) {
 			t.Fatal(err)
@@ -207,6 +211,22 @@ func material(seed uint64, n int) []byte {
 		}
 	}
 	return b[:n]
+}
+
+// Content without repeats, of few different bytes, shrinks too.
+func TestDigitsShrink(t *testing.T) {
+	noise := make([]byte, 256<<10)
+	rand.Read(noise)
+	for _, effort := range []Effort{Fast, Careful} {
+		e := NewEncoder()
+		if n := len(e.Encode(nil, []byte(hex.EncodeToString(noise)), effort, 0)); n > len(noise)*21/20 {
+			t.Errorf("effort %d: %d hexadecimal digits take %d bytes", effort, 2*len(noise), n)
+		}
+		raw := append(make([]byte, HeadRoom), noise...)
+		if plain := e.EncodeInPlace(raw, effort, len(noise)); &plain[0] != &raw[0] || len(plain) != len(raw) {
+			t.Errorf("effort %d: noise is copied, or takes %d bytes", effort, len(plain))
+		}
+	}
 }
 
 func TestPadme(t *testing.T) {
