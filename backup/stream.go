@@ -70,8 +70,8 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 // a large file would wait for a single processor.
 func (s *streamer) content(st *walk.Stat) error {
 	ctx, stop := context.WithCancel(s.ctx)
-	parts := make(chan part, 1)
-	s.pieces = make(chan piece, 1)
+	parts := make(chan part)
+	s.pieces = make(chan piece)
 	a := &ahead{run: s.r.run, ctx: ctx, out: parts, f: s.f, in: direct.NewReader(s.f), block: s.block}
 	var done sync.WaitGroup
 	defer done.Wait()
