@@ -11,6 +11,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -55,6 +56,11 @@ func (l Local) Memory() string {
 	}
 	sum := sha256.Sum256([]byte(l.Place))
 	return filepath.Join(l.Dir, fmt.Sprintf("ledger-%x", sum[:8]))
+}
+
+// Scrub returns the file in which the machine remembers what it scrubbed there.
+func (l Local) Scrub() string {
+	return filepath.Join(l.Dir, "scrub"+strings.TrimPrefix(filepath.Base(l.Memory()), "ledger"))
 }
 
 // Local returns the repository's folder below dir; nothing is made.

@@ -20,6 +20,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
+	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
@@ -36,6 +37,12 @@ type CheckOptions struct {
 	// Local, if set, is where this machine remembers what is damaged, so that
 	// its next run stores it again.
 	Local *Local
+
+	// For a repair:
+	known    map[pack.ID]*badPack           // damage that was found before
+	whole    map[pack.ID]bool               // packs that were just put back
+	allFiles bool                           // every file is named
+	walked   func(*point.Header, *live.Set) // is told what each point needs
 }
 
 // CheckReport tells what a check saw.
@@ -110,7 +117,7 @@ func Check(ctx context.Context, r *Repository, o CheckOptions) (*CheckReport, er
 		return nil, fmt.Errorf("check: %w", err)
 	}
 	c.report.Packs = len(c.objects)
-	steps := []func(context.Context) error{c.keys, c.rounds, c.openPacks, c.readData, c.points}
+	steps := []func(context.Context) error{c.keys, c.rounds, c.openPacks, c.recall, c.readData, c.points}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("check: %w", err)
@@ -236,6 +243,19 @@ func (c *checker) openPack(ctx context.Context, id pack.ID, size int64) (*checke
 		end = list[i].Offset + list[i].Length
 	}
 	return p, nil
+}
+
+// recall takes over what is known of packs.
+func (c *checker) recall(context.Context) error {
+	for id, b := range c.o.known {
+		if c.bad[id] == nil {
+			c.bad[id] = &badPack{err: b.err, whole: b.whole, frames: b.frames}
+		}
+	}
+	for id := range c.o.whole {
+		c.read[id] = true
+	}
+	return nil
 }
 
 // covers says whether raw bytes of the pack are whole chunks without a gap.

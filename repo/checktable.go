@@ -71,6 +71,9 @@ func (c *checker) table(ctx context.Context, h *point.Header, b *body) error {
 		}
 	}
 	t.settle()
+	if c.o.walked != nil {
+		c.o.walked(h, t.live)
+	}
 	return t.compareLive(name)
 }
 
@@ -269,7 +272,7 @@ func (t *tableChecker) blame(e *table.Entry) {
 			continue
 		}
 		b.count++
-		if len(b.files) < maxFaultFiles {
+		if len(b.files) < maxFaultFiles || t.o.allFiles {
 			b.files = append(b.files, name)
 		}
 	}

@@ -60,7 +60,11 @@ func (c *checker) remember() error {
 	}
 	for id, b := range c.bad {
 		if _, there := c.objects[id]; there { // else the index forgets it anyway
-			needs[id] = b.need(id, c.heads[id])
+			frames := 0
+			if p := c.heads[id]; p != nil {
+				frames = p.Frames()
+			}
+			needs[id] = b.need(id, frames)
 		}
 	}
 	if len(needs) == 0 {
@@ -88,13 +92,14 @@ func (c *checker) remember() error {
 }
 
 // need returns the damaged frames as those of a round. Of a pack without a
-// head nobody knows how many it has: frames beyond those named are absent, too.
-func (b *badPack) need(id pack.ID, p *checkedPack) live.Need {
-	if b.whole || p == nil {
+// head nobody knows how many it has (0): frames beyond those named are absent,
+// too.
+func (b *badPack) need(id pack.ID, frames int) live.Need {
+	if b.whole || frames == 0 {
 		return live.Need{Pack: id, Frames: 1, Runs: []live.Run{{Need: 255, Length: 1}}}
 	}
-	n := live.Need{Pack: id, Frames: uint32(p.Frames())}
-	for i := range p.Frames() {
+	n := live.Need{Pack: id, Frames: uint32(frames)}
+	for i := range frames {
 		mask := uint8(0)
 		if b.frames[i] {
 			mask = 255

@@ -147,18 +147,22 @@ func (r *Repository) heal(ctx context.Context, name string, data []byte) error {
 }
 
 func (r *Repository) putBack(ctx context.Context, name string, data []byte) error {
-	s := r.store
-	// What a place can do beyond the four verbs, its wrapping does not show.
-	if w, ok := s.(interface {
-		Place(context.Context) (store.Store, error)
-	}); ok {
-		inner, err := w.Place(ctx)
-		if err != nil {
-			return fmt.Errorf("put %s back: %w", name, err)
-		}
-		s = inner
+	s, err := r.place(ctx)
+	if err != nil {
+		return fmt.Errorf("put %s back: %w", name, err)
 	}
 	return scrub.Heal(ctx, s, name, data)
+}
+
+// place returns the repository's place itself: what it can do beyond the four
+// verbs, its wrapping does not show.
+func (r *Repository) place(ctx context.Context) (store.Store, error) {
+	if w, ok := r.store.(interface {
+		Place(context.Context) (store.Store, error)
+	}); ok {
+		return w.Place(ctx)
+	}
+	return r.store, nil
 }
 
 // mendObject puts back an object that comes from a replica as it is.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -72,43 +70,48 @@ func (o *scrubOptions) run(ctx context.Context, app *cli.App) error {
 	if err != nil {
 		return err
 	}
-	address, err := app.NeedRepository()
+	s, id, err := openPlace(ctx, app)
 	if err != nil {
 		return err
 	}
-	s, err := all.Open(ctx, address)
+	stop, err := prepareScrub(app, id, &options)
 	if err != nil {
-		return err
+		return errors.Join(err, closePlace(s))
 	}
-	report, err := runScrub(ctx, app, s, options)
-	if report != nil {
-		err = errors.Join(printScrub(app, report), err)
-	}
-	if c, ok := s.(io.Closer); ok {
-		err = errors.Join(err, c.Close())
-	}
-	return err
+	report, err := scrub.Run(ctx, s, options)
+	stop()
+	return errors.Join(printScrub(app, report), err, closePlace(s))
 }
 
-// runScrub scrubs a place with what this machine remembers of it.
-func runScrub(ctx context.Context, app *cli.App, s store.Store, o scrub.Options) (*scrub.Report, error) {
-	id, err := scrub.Identify(ctx, s)
+// openPlace opens the place of the repository, with no key, and says whose it is.
+func openPlace(ctx context.Context, app *cli.App) (s store.Store, id [16]byte, err error) {
+	address, err := app.NeedRepository()
 	if err != nil {
-		return nil, err
+		return nil, id, err
 	}
+	if s, err = all.Open(ctx, address); err != nil {
+		return nil, id, err
+	}
+	if id, err = scrub.Identify(ctx, s); err != nil {
+		return nil, id, errors.Join(err, closePlace(s))
+	}
+	return s, id, nil
+}
+
+// prepareScrub completes options with what this machine remembers and with
+// progress, which stop ends.
+func prepareScrub(app *cli.App, id [16]byte, o *scrub.Options) (stop func(), err error) {
 	o.Repository, o.Now = id, app.Now
-	if o.State, err = scrub.OpenState(filepath.Join(app.Globals.CacheDir, fmt.Sprintf("%x", id), "scrub"), id); err != nil {
+	if o.State, err = scrub.OpenState(localOf(app, id, app.Globals.Repository).Scrub(), id); err != nil {
 		return nil, err
 	}
 	var last atomic.Pointer[scrub.Progress]
 	last.Store(&scrub.Progress{})
 	o.Progress = func(p scrub.Progress) { last.Store(&p) }
-	stop := app.Meter().Poll(func() cli.Progress {
+	return app.Meter().Poll(func() cli.Progress {
 		p := last.Load()
 		return cli.Progress{Files: uint64(p.Objects), TotalFiles: uint64(p.TotalObjects), Bytes: uint64(p.Bytes), TotalBytes: uint64(p.TotalBytes), Noun: "object", ShowBytes: true}
-	})
-	defer stop()
-	return scrub.Run(ctx, s, o)
+	}), nil
 }
 
 func printScrub(app *cli.App, r *scrub.Report) error {

@@ -155,6 +155,7 @@ func (a *AD) bytes() (out [25]byte) {
 // Box seals and opens with one pair of frame key and nonce key. Open may be
 // called by several goroutines at once; for sealing, each takes a Sealer.
 type Box struct {
+	block    cipher.Block
 	aead     cipher.AEAD
 	nonceKey Key
 }
@@ -168,7 +169,7 @@ func newBox(frameKey, nonceKey []byte) *Box {
 	if err != nil {
 		panic(err)
 	}
-	b := &Box{aead: aead}
+	b := &Box{block: block, aead: aead}
 	copy(b.nonceKey[:], nonceKey)
 	return b
 }

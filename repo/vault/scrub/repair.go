@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,8 +85,11 @@ func Repair(ctx context.Context, s store.Store, o RepairOptions) (*Repaired, err
 // heal puts back the objects with findings, one after the other.
 // again says that there may be more to find.
 func (d *Repaired) heal(ctx context.Context, s store.Store, o RepairOptions, found []Finding) (again bool, err error) {
+	// Frames first: live sets are rebuilt from what lies in them.
+	order := slices.Clone(found)
+	slices.SortStableFunc(order, func(a, b Finding) int { return cmp.Compare(rank(a.Object), rank(b.Object)) })
 	name := ""
-	for _, f := range found {
+	for _, f := range order {
 		if f.Object == name {
 			continue
 		}
@@ -106,6 +110,11 @@ func (d *Repaired) heal(ctx context.Context, s store.Store, o RepairOptions, fou
 	}
 	d.Left = append(d.Left, slices.DeleteFunc(slices.Clone(found), func(f Finding) bool { return d.Why[f.Object] == nil })...)
 	return again, nil
+}
+
+// rank says when an object is healed, the lowest first.
+func rank(name string) int {
+	return slices.IndexFunc([]string{pack.ContainerPrefix, pack.MovedPrefix, pack.Prefix, ""}, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // leads says whether an object tells what others must be there.
