@@ -52,7 +52,7 @@ func (m *machine) needed(kind pack.Kind) map[pack.ID]bool {
 }
 
 // file returns the content of a file of a tree whose frames get hollow: when
-// it changes, a small one is another; of an image one block of eight stays.
+// it changes, a small one is another; of an image two blocks of sixteen stay.
 func file(kind pack.Kind, i int, stays, changed bool) []byte {
 	if kind != pack.Blocks {
 		if stays || !changed {
@@ -65,7 +65,7 @@ func file(kind pack.Kind, i int, stays, changed bool) []byte {
 	if changed {
 		other := noise(uint64(100+i), size)
 		for at := 0; at < size; at += block {
-			if !stays || at/block%8 != 0 {
+			if !stays || at/block%16 > 1 {
 				copy(b[at:at+block], other[at:])
 			}
 		}

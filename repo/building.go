@@ -28,12 +28,13 @@ type shape struct {
 // they wait for the disk, so that there is time for the careful level. A large
 // file waits for the processor: at the fast level, frames of 512 KiB are 6 %
 // larger than at the careful one, in 2/3 of the time; those of 256 KiB would be
-// 2 % larger again. A random read opens a whole frame, 0.45 ms for 512 KiB, and
-// of an image 4 KiB are read at a time, so that its frames are small.
+// 2 % larger again. Of an image 4 KiB are read at a time: in frames of 128, 256
+// and 512 KiB it takes 1.08, 1.04 and 1.02 of what restic takes, and gives 1,
+// 0.82 and 0.44 times as many random reads.
 var shapes = [pack.NumKinds]shape{
 	pack.Small:  {step: 2 << 20, target: 16 << 20, effort: seal.Careful},
 	pack.Large:  {step: 512 << 10, target: 16 << 20, effort: seal.Fast},
-	pack.Blocks: {step: 128 << 10, target: 16 << 20, effort: seal.Careful},
+	pack.Blocks: {step: 256 << 10, target: 16 << 20, effort: seal.Careful},
 	pack.Pages:  {step: 64 << 10, target: 16 << 20, effort: seal.Careful},
 }
 
