@@ -14,9 +14,6 @@ import (
 	"github.com/tidemark-backup/tidemark/backup"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
-	"github.com/tidemark-backup/tidemark/repo/vault/keep"
-	"github.com/tidemark-backup/tidemark/repo/vault/live"
-	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 	"github.com/tidemark-backup/tidemark/repo/vault/replicate"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
@@ -402,66 +399,5 @@ func TestReplicateSideBySide(t *testing.T) {
 	mustReplicate(t, source, replica, replicateOptions())
 	if left := objects(t, replica, "intents/"); len(left) > 0 {
 		t.Errorf("left: %q", left)
-	}
-}
-
-// Frames that the replica's collector has dropped come back in containers, and
-// a source of such containers can be copied in turn.
-func TestReplicateWhatTheReplicaDropped(t *testing.T) {
-	source := grown(t, 3)
-	want := all(t, source)
-	for _, gone := range []bool{false, true} { // dropped, and not deleted yet
-		replica := mem.New()
-		o := replicateOptions()
-		o.Points = []uint64{1}
-		report := mustReplicate(t, source, replica, o)
-		round := &keep.Round{Repository: report.Repository, Number: 1, Dropped: true}
-		for _, name := range objects(t, replica, pack.Prefix) {
-			id, err := pack.ParseName(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := store.ReadAll(t.Context(), replica, name, 1<<30)
-			if err != nil {
-				t.Fatal(err)
-			}
-			h, err := pack.Parse(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n := uint32(h.Frames())
-			round.Frames = append(round.Frames, live.Need{Pack: id, Frames: n, Runs: []live.Run{{Need: 255, Length: n}}})
-		}
-		slices.SortFunc(round.Frames, func(a, b live.Need) int { return slices.Compare(a.Pack[:], b.Pack[:]) })
-		if err := replica.Put(t.Context(), round.Name(), round.Marshal()); err != nil {
-			t.Fatal(err)
-		}
-		remove := func(names []string) {
-			for _, name := range names {
-				if err := replica.Delete(t.Context(), name); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		old := objects(t, replica, pack.Prefix)
-		remove(slices.Concat(objects(t, replica, "points/"), objects(t, replica, "ledger/")))
-		if gone {
-			remove(old)
-		}
-		mustReplicate(t, source, replica, replicateOptions())
-		if !gone { // the collector deletes them only now
-			remove(old)
-		}
-		if len(objects(t, replica, pack.MovedPrefix)) == 0 {
-			t.Error("nothing was moved")
-		}
-		third := mem.New()
-		mustReplicate(t, replica, third, replicateOptions())
-		for what, place := range map[string]*mem.Store{"replica": replica, "third": third} {
-			if have := all(t, place); !maps.Equal(have, want) {
-				t.Errorf("%s: %d files of %d", what, len(have), len(want))
-			}
-			wholePoints(t, place, what)
-		}
 	}
 }

@@ -217,12 +217,13 @@ type replicateJSON struct {
 	Bytes    int64         `json:"bytes"`
 	Problems []problemJSON `json:"problems"`
 	Slots    []string      `json:"old_slots,omitempty"` // that the repository has no more
+	Emptied  bool          `json:"emptied,omitempty"`   // it once had points
 }
 
 // printReplicate prints what was done, also if it ended early.
 func printReplicate(app *cli.App, to string, r *replicate.Report, failed error) {
 	if app.Globals.JSON {
-		j := replicateJSON{to, append([]uint64{}, r.Copied...), r.There, r.Gone, r.Expired, r.Packs, r.Objects, r.Bytes, []problemJSON{}, r.Slots}
+		j := replicateJSON{to, append([]uint64{}, r.Copied...), r.There, r.Gone, r.Expired, r.Packs, r.Objects, r.Bytes, []problemJSON{}, r.Slots, r.Emptied}
 		for _, p := range r.Problems {
 			j.Problems = append(j.Problems, problemJSON{p.Object, append([]uint64{}, p.Points...), p.Err.Error()})
 		}
@@ -237,6 +238,9 @@ func printReplicate(app *cli.App, to string, r *replicate.Report, failed error) 
 			hurts = fmt.Sprintf("; %s not copied for it", counted(len(p.Points), "point"))
 		}
 		fmt.Fprintf(app.Stderr, "tidemark: warning: %s\n", cli.Quote(fmt.Sprintf("%s: %v%s", p.Object, p.Err, hurts)))
+	}
+	if r.Emptied {
+		fmt.Fprintf(app.Stderr, "tidemark: warning: %s had no point any more, although this machine has copied some there before: it is made anew\n", cli.Quote(to))
 	}
 	if len(r.Slots) > 0 {
 		app.Notef("tidemark: %s opens the replica and not the repository any more; `tidemark key remove -r %s` removes what was removed there",

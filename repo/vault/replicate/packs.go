@@ -15,10 +15,15 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
 // packs makes every frame of needs readable in the replica.
 func (r *run) packs(ctx context.Context, sequence uint64, needs []live.Need, absent *keep.Absent) error {
+	if err := r.findRevived(ctx, needs, absent); err != nil {
+		return err
+	}
 	var mu sync.Mutex // guards what follows, the report and the inventory
 	var parts []part  // frames that must go into containers
 	bad := false
@@ -72,6 +77,11 @@ type part struct {
 // so that nothing that is there can be relied on.
 func (r *run) pack(ctx context.Context, n *live.Need, again bool, mu *sync.Mutex) (*part, error) {
 	want := frames(n)
+	if again {
+		if want = slices.DeleteFunc(want, func(i int) bool { return r.revived.has(n.Pack, i) }); len(want) == 0 {
+			return nil, nil
+		}
+	}
 	mu.Lock()
 	generation := r.have.moved[n.Pack]
 	whole := r.have.packs[n.Pack]
@@ -120,6 +130,67 @@ func (r *run) pack(ctx context.Context, n *live.Need, again bool, mu *sync.Mutex
 	r.problem(n.Pack.Name(), 0, fmt.Errorf("%d frames that this point does not need do not match their SHA-256; the others were copied: %w", len(bad), fault.Corrupt))
 	mu.Unlock()
 	return &part{source.Head, source, want}, nil
+}
+
+// revived are frames that rounds of the replica name as absent and that can be
+// relied on all the same: this run has put them into containers, or an earlier
+// one has, for the replica's newest point, which nothing removes.
+type revived map[pack.ID]map[int]bool
+
+func (v revived) has(id pack.ID, frame int) bool { return v[id][frame] }
+
+func (v revived) add(id pack.ID, frame int) {
+	if v[id] == nil {
+		v[id] = map[int]bool{}
+	}
+	v[id][frame] = true
+}
+
+// findRevived learns, when it first matters, what earlier runs have revived.
+// Without it each new point would have all of that put again.
+func (r *run) findRevived(ctx context.Context, needs []live.Need, absent *keep.Absent) error {
+	if r.revived != nil || !slices.ContainsFunc(needs, func(n live.Need) bool { return absent.NeedsAny(&n) }) {
+		return nil
+	}
+	r.revived = revived{}
+	b, err := store.ReadAll(ctx, r.to, point.Name(r.have.newest), point.MaxObject)
+	if err != nil {
+		return r.unless(ctx, err)
+	}
+	h, _, err := point.Parse(b)
+	if err != nil {
+		return nil
+	}
+	for n, err := range live.Walk(ctx, r.to, h.Live, nil) {
+		if err != nil {
+			return r.unless(ctx, err)
+		}
+		if !absent.NeedsAny(&n) {
+			continue
+		}
+		m, err := place.Newest(ctx, r.to, r.id, n.Pack)
+		if err != nil {
+			if err := r.unless(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, i := range frames(&n) {
+			if _, _, _, ok := m.Find(i); ok {
+				r.revived.add(n.Pack, i)
+			}
+		}
+	}
+	return nil
+}
+
+// unless returns an error of the replica, unless it says that something is
+// damaged or missing there: then it is put again.
+func (r *run) unless(ctx context.Context, err error) error {
+	if ctx.Err() != nil || fault.KindOf(err) == fault.Unavailable {
+		return atReplica(err)
+	}
+	return nil
 }
 
 // readPack reads a pack's own object, and says which of its frames are damaged.
@@ -336,6 +407,11 @@ func (r *run) record(ctx context.Context, p *movedPart) error {
 		}
 		if err == nil {
 			r.have.moved[id] = m.Generation
+			for _, s := range p.places {
+				if r.revived != nil {
+					r.revived.add(id, s.frame)
+				}
+			}
 		}
 		return err
 	}

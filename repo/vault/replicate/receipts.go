@@ -17,7 +17,7 @@ import (
 // one whose ledger is damaged is copied without its tags, so that its points
 // live for ever in the replica.
 func (r *run) openLedgers(ctx context.Context) error {
-	book, err := retain.Open(ctx, r.from, retain.Options{Repository: r.id, Memory: r.o.SourceMemory})
+	book, err := retain.Open(ctx, r.from, retain.Options{Repository: r.id, Memory: r.o.SourceMemory, Accept: r.o.Accept})
 	switch {
 	case err == nil:
 		book.View(func(s *retain.State) { r.source = s })
@@ -26,10 +26,14 @@ func (r *run) openLedgers(ctx context.Context) error {
 	default:
 		r.problem("ledger/", 0, err)
 	}
-	r.book, err = retain.Open(ctx, r.to, retain.Options{Repository: r.id, Memory: r.o.Memory})
+	// A replica without any point has none that could be missing: somebody has
+	// emptied it, and it is made anew. That is told, and is no reason to stop.
+	anew := len(r.have.points) == 0
+	r.book, err = retain.Open(ctx, r.to, retain.Options{Repository: r.id, Memory: r.o.Memory, Accept: r.o.Accept || anew})
 	if err != nil {
 		return atReplica(err)
 	}
+	r.report.Emptied = anew && r.book.Ledger().Remembered().Number > r.book.Ledger().Head().Number
 	return r.adopt(ctx)
 }
 
@@ -89,19 +93,30 @@ func (r *run) hold(ctx context.Context) error {
 	if r.source == nil {
 		return nil
 	}
+	due := false
+	r.book.View(func(s *retain.State) { due = len(r.held(s)) > 0 })
+	if !due {
+		return nil
+	}
 	reading, err := r.book.Read(ctx, r.o.Now())
 	if err != nil {
 		return atReplica(err)
 	}
-	_, err = r.book.Append(ctx, r.o.Key, reading, func(s *retain.State, _ retain.Verdict) (records []ledger.Record, _ error) {
-		for _, p := range r.source.Kept() {
-			if q := s.Point(p.Sequence); q != nil && p.Held && !q.Held && p.ID == q.ID && len(records) < ledger.MaxRecords {
-				records = append(records, ledger.Hold{Sequence: p.Sequence, Reason: p.Reason})
-			}
-		}
-		return records, nil
+	_, err = r.book.Append(ctx, r.o.Key, reading, func(s *retain.State, _ retain.Verdict) ([]ledger.Record, error) {
+		return r.held(s), nil
 	})
 	return atReplica(err)
+}
+
+// held returns the records that hold what the source holds and the replica does
+// not.
+func (r *run) held(s *retain.State) (records []ledger.Record) {
+	for _, p := range r.source.Kept() {
+		if q := s.Point(p.Sequence); q != nil && p.Held && !q.Held && p.ID == q.ID && len(records) < ledger.MaxRecords {
+			records = append(records, ledger.Hold{Sequence: p.Sequence, Reason: p.Reason})
+		}
+	}
+	return records
 }
 
 // tags returns those of a point's receipt: the source's, none of them shorter,

@@ -46,13 +46,14 @@ type Options struct {
 	OldestFirst bool     // else the newest point comes first
 	Points      []uint64 // sequences; nil: all
 	Rate        int64    // bytes in a second, read and written; 0: no bound
-	Workers     int      // packs that are copied at once; 0: 2
+	Workers     int      // packs that are copied at once, each in memory; 0: 4
 
 	// Key signs the receipts in the replica's ledger.
 	Key ed25519.PrivateKey
 	// SourceMemory and Memory are files in which this machine remembers the
 	// ledgers of the source and of the replica; "": it has none.
 	SourceMemory, Memory string
+	Accept               bool // go on with places that lack what the machine remembers
 
 	Now      func() time.Time // the machine's clock
 	Progress func(Progress)   // told often, if set
@@ -75,6 +76,7 @@ type Report struct {
 	Objects    int      // all objects put
 	Bytes      int64    // of them
 	Problems   []Problem
+	Emptied    bool // the replica had no point although this machine knows that it once had some
 	// Slots are key slots that the replica has and the source has no more: who
 	// knew their passphrases can still open the replica.
 	Slots []string
@@ -98,6 +100,7 @@ type run struct {
 	source   *retain.State // what the source's ledger says; nil: nothing that can be relied on
 	book     *retain.Book  // of the replica
 	have     *inventory    // of the replica
+	revived  revived       // nil: not asked for so far
 	intent   uint64        // run number for the next intent
 	total    int
 	copied   *counter
@@ -108,7 +111,7 @@ type run struct {
 // report tells what was done before it. Problems are no error.
 func Run(ctx context.Context, from, to store.Store, o Options) (*Report, error) {
 	if o.Workers <= 0 {
-		o.Workers = 2
+		o.Workers = 4
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
