@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -38,6 +40,13 @@ func (r *Repository) OpenLedger(ctx context.Context, l Local, o LedgerOptions) e
 	}
 	if err != nil {
 		return err
+	}
+	if b.Ledger().Accepted() {
+		// The copies of the last tables are those of points that are no more:
+		// package backup reads everything once more without them.
+		if err := os.RemoveAll(filepath.Join(l.Dir, "copies")); err != nil {
+			return fmt.Errorf("forget what the vault lacks: %w", err)
+		}
 	}
 	r.book, r.accept = b, o.Accept
 	return nil
@@ -235,4 +244,28 @@ func (r *Repository) checkMember(h *point.Header) error {
 		return fmt.Errorf("wrong MAC, so nobody with this repository's keys wrote it: %w", fault.Corrupt)
 	}
 	return nil
+}
+
+// Adopt gives receipts to the points that have none, and returns how many.
+func (r *Repository) Adopt(ctx context.Context, d *Device, machine time.Time) (int, error) {
+	listed, err := r.listed(ctx)
+	if err != nil {
+		return 0, err
+	}
+	check := r.checkMember
+	if r.keys == nil {
+		check = nil
+	}
+	strangers, err := r.book.Strangers(ctx, listed, check)
+	if err != nil || len(strangers) == 0 {
+		return 0, err
+	}
+	reading, err := r.book.Read(ctx, machine)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := r.book.Admit(ctx, d.Key, reading, strangers); err != nil {
+		return 0, err
+	}
+	return len(strangers), nil
 }

@@ -106,6 +106,7 @@ func (o *mountOptions) childArgs(app *cli.App, dir string) []string {
 		"mount", "--" + backgroundFlag, "--repository", app.Globals.Repository, "--cache-dir", app.Globals.CacheDir,
 		"--point", o.point, "--owner", o.owner,
 		fmt.Sprintf("--open=%t", o.open), fmt.Sprintf("--allow-other=%t", o.allowOther),
+		fmt.Sprintf("--deleted=%t", o.deleted), fmt.Sprintf("--accept-rollback=%t", app.Globals.AcceptRollback),
 	}
 	for _, address := range app.Globals.Replicas {
 		args = append(args, "--replica", address)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,7 @@ type backupOptions struct {
 	oneFileSystem bool
 	tags          []string
 	dryRun        bool
+	until         string
 }
 
 func newBackup(app *cli.App) *cobra.Command {
@@ -58,6 +60,7 @@ and so is what the kernel makes up (/proc, /sys), unless a PATH leads into it.`,
 	f.BoolVar(&o.excludeCaches, "exclude-caches", false, "leave out folders that a CACHEDIR.TAG marks as caches")
 	f.BoolVarP(&o.oneFileSystem, "one-file-system", "x", false, "do not enter other file systems")
 	f.StringArrayVar(&o.tags, "tag", nil, "label the point")
+	f.StringVar(&o.until, "retain-until", "", "keep the point at least until the end of this `DATE`, such as 2027-06-30")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, only say what would be done")
 	return c
 }
@@ -104,6 +107,11 @@ func (o *backupOptions) job(c *cobra.Command, app *cli.App, args []string) (back
 	job := newJob(app, paths, matcher)
 	job.Tags = append(append([]string{}, conf.Tags...), o.tags...)
 	job.DryRun = o.dryRun
+	if o.until != "" {
+		if job.Until, err = parseUntil(app, o.until); err != nil {
+			return backup.Job{}, err
+		}
+	}
 	job.ExcludeCaches, job.OneFileSystem = conf.ExcludeCaches, conf.OneFileSystem
 	if c.Flags().Changed("exclude-caches") {
 		job.ExcludeCaches = o.excludeCaches
@@ -112,6 +120,25 @@ func (o *backupOptions) job(c *cobra.Command, app *cli.App, args []string) (back
 		job.OneFileSystem = o.oneFileSystem
 	}
 	return job, nil
+}
+
+// maxUntil is the latest end that can be asked for, in years from now.
+const maxUntil = 99
+
+// parseUntil reads a date, and returns when that day ends.
+func parseUntil(app *cli.App, text string) (time.Time, error) {
+	day, err := time.ParseInLocation("2006-01-02", text, app.Zone)
+	if err != nil {
+		return time.Time{}, cli.Usage("--retain-until %q: give a date, as in 2027-06-30", text)
+	}
+	end := day.AddDate(0, 0, 1)
+	switch now := app.Now(); {
+	case !end.After(now):
+		return time.Time{}, cli.Usage("--retain-until %s: that day is over", text)
+	case end.After(now.AddDate(maxUntil, 0, 0)):
+		return time.Time{}, cli.Usage("--retain-until %s: more than %d years from now", text, maxUntil)
+	}
+	return end, nil
 }
 
 // newJob fills in what does not depend on flags.
@@ -246,6 +273,9 @@ func printSummary(app *cli.App, s *backup.Summary, dryRun bool) {
 	if s.Renewed > 0 {
 		app.Printf("moved: %s out of old packs of which little is needed\n", cli.Size(s.Renewed))
 	}
+	if tags := s.Receipt.Tags; len(tags) > 0 {
+		app.Printf("kept as: %s\n", tagText(app, tags))
+	}
 	if n.Warnings > 0 {
 		app.Printf("with %s\n", cli.Counted(n.Warnings, "warning", "warnings"))
 	}
@@ -288,6 +318,7 @@ type summaryJSON struct {
 	Renewed    uint64         `json:"bytes_moved,omitempty"` // stored again, so that old packs of which little is needed can go
 	Warnings   []warningJSON  `json:"warnings"`              // a thousand at most; statistics has their number
 	Skipped    []cli.Path     `json:"skipped"`               // sockets
+	Kept       []tagJSON      `json:"kept"`                  // for what, and until when; none without a policy
 }
 
 func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
@@ -295,6 +326,7 @@ func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
 		Sequence: s.Sequence, DryRun: dryRun, Started: cli.JSONTime(s.Started), Finished: cli.JSONTime(s.Finished),
 		Statistics: statisticsJSON(s.Statistics), Renewed: s.Renewed, Warnings: newWarningsJSON(s.Warned), Skipped: []cli.Path{},
 	}
+	j.Kept = newTagsJSON(s.Receipt.Tags)
 	if !dryRun {
 		j.Point = s.Point.String()
 	}

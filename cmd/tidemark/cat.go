@@ -16,7 +16,8 @@ import (
 const catBuffer = 1 << 20
 
 func newCat(app *cli.App) *cobra.Command {
-	return &cobra.Command{
+	var deleted bool
+	c := &cobra.Command{
 		Use:   "cat POINT:PATH…",
 		Short: "Print files of a recovery point",
 		Long: `Print the content of files of a recovery point, one after the other. The
@@ -24,15 +25,18 @@ content is printed as it is; --json concerns errors only.`,
 		Example: `  tidemark cat latest:/etc/fstab
   tidemark cat "3d ago:/home/me/letter.odt" > letter.odt`,
 		Args: arguments(cobra.MinimumNArgs(1)),
-		RunE: func(c *cobra.Command, args []string) error { return runCat(c.Context(), app, args) },
+		RunE: func(c *cobra.Command, args []string) error { return runCat(c.Context(), app, args, deleted) },
 	}
+	deletedFlag(c, &deleted)
+	return c
 }
 
-func runCat(ctx context.Context, app *cli.App, args []string) error {
+func runCat(ctx context.Context, app *cli.App, args []string, deleted bool) error {
 	r, err := openToRead(ctx, app)
 	if err != nil {
 		return err
 	}
+	r.deleted = deleted
 	for _, arg := range args {
 		if err = catOne(ctx, app, r, arg); err != nil {
 			break

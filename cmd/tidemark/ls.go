@@ -13,7 +13,7 @@ import (
 )
 
 type lsOptions struct {
-	long, recursive, zero bool
+	long, recursive, zero, deleted bool
 }
 
 func newLs(app *cli.App) *cobra.Command {
@@ -36,6 +36,7 @@ stands there twice: readable in "path", exact in "path_b64".`,
 	c.Flags().BoolVarP(&o.long, "long", "l", false, "mode, owner, size and time, too")
 	c.Flags().BoolVarP(&o.recursive, "recursive", "R", false, "everything below, too")
 	c.Flags().BoolVarP(&o.zero, "print0", "0", false, "end each name with a zero byte")
+	deletedFlag(c, &o.deleted)
 	return c
 }
 
@@ -44,6 +45,7 @@ func (o *lsOptions) run(ctx context.Context, app *cli.App, arg string) error {
 	if err != nil {
 		return err
 	}
+	r.deleted = o.deleted
 	name, path := cli.SplitPointPath(arg)
 	p, err := selectPoint(ctx, app, r, name)
 	if err == nil {

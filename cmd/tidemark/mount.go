@@ -22,6 +22,7 @@ import (
 const patience = 10 * time.Second
 
 type mountOptions struct {
+	deleted    bool
 	point      string
 	owner      string
 	open       bool
@@ -56,6 +57,7 @@ original permissions let them; for root that is always so.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.point, "point", "", "show this POINT alone, its top at DIR")
+	f.BoolVar(&o.deleted, "deleted", false, "show the deleted points instead, as long as they are there")
 	f.StringVar(&o.owner, "owner", "", "show everything as owned by UID:GID")
 	f.BoolVar(&o.open, "open", false, "let everybody who gets in read everything")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users in")
@@ -108,6 +110,7 @@ func (o *mountOptions) serve(ctx context.Context, app *cli.App, dir string, log 
 	if err != nil {
 		return err
 	}
+	r.deleted = o.deleted
 	err = o.serveRepository(ctx, app, r, dir, log, ready)
 	return errors.Join(err, r.close())
 }
@@ -126,7 +129,11 @@ func (o *mountOptions) serveRepository(ctx context.Context, app *cli.App, r *ope
 	// The caches of a mount have budgets; what is garbage on the way to them
 	// shall not double them.
 	debug.SetMemoryLimit(mountMemory)
-	tree := fs.New(r.Repository, opt)
+	var source fs.Source = r.Repository
+	if o.deleted {
+		source = deletedPoints{r.Repository}
+	}
+	tree := fs.New(source, opt)
 	defer tree.Close()
 	m, err := mount.Mount(ctx, dir, tree, mount.Options{AllowOther: o.allowOther, Log: log})
 	if err != nil {

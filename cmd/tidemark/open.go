@@ -8,6 +8,8 @@ import (
 	"path"
 	"runtime/debug"
 
+	"github.com/spf13/cobra"
+
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
@@ -18,9 +20,10 @@ import (
 // opened is a repository and what this machine keeps of it.
 type opened struct {
 	*repo.Repository
-	local repo.Local
-	close func() error
-	told  *notices // of its replicas; nil: it has none
+	local   repo.Local
+	close   func() error
+	told    *notices // of its replicas; nil: it has none
+	deleted bool     // POINT arguments name deleted points
 }
 
 // openLocked opens the repository without keys.
@@ -64,6 +67,9 @@ func open(ctx context.Context, app *cli.App, locked func(context.Context, *cli.A
 	if _, err = o.Grant(ctx, o.local); err == nil && !enough(o.Repository) {
 		err = unlock(ctx, app, o)
 	}
+	if err == nil {
+		err = o.readLedger(ctx, app)
+	}
 	if err != nil {
 		return nil, errors.Join(err, o.close())
 	}
@@ -85,7 +91,11 @@ func unlock(ctx context.Context, app *cli.App, o *opened) error {
 // listPoints returns the points that can be opened, the oldest first. Damaged
 // ones are named on standard error; they do not keep anybody from the others.
 func listPoints(ctx context.Context, app *cli.App, o *opened) ([]*repo.Point, error) {
-	points, err := o.Points(ctx)
+	list := o.Points
+	if o.deleted {
+		list = o.DeletedPoints
+	}
+	points, err := list(ctx)
 	if err == nil {
 		return points, nil
 	}
@@ -94,6 +104,19 @@ func listPoints(ctx context.Context, app *cli.App, o *opened) ([]*repo.Point, er
 	}
 	fmt.Fprintf(app.Stderr, "tidemark: warning: some recovery points cannot be opened: %s\n", cli.Quote(err.Error()))
 	return points, nil
+}
+
+// deletedFlag makes POINT arguments name deleted points.
+func deletedFlag(c *cobra.Command, deleted *bool) {
+	c.Flags().BoolVar(deleted, "deleted", false, "POINT is one that was deleted and is not yet gone")
+}
+
+// deletedPoints is a repository of which the deleted points are shown.
+type deletedPoints struct{ *repo.Repository }
+
+// Points implements fs.Source.
+func (d deletedPoints) Points(ctx context.Context) ([]*repo.Point, error) {
+	return d.DeletedPoints(ctx)
 }
 
 // selectPoint returns the point that a POINT argument names.

@@ -9,11 +9,13 @@ import (
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/vault/retain"
 )
 
 type pointsOptions struct {
-	tags []string
-	last int
+	tags    []string
+	last    int
+	deleted bool
 }
 
 func newPoints(app *cli.App) *cobra.Command {
@@ -25,7 +27,8 @@ func newPoints(app *cli.App) *cobra.Command {
 
 SIZE is what the files of a point hold together, NEW what was in none of the
 points before, STORED what that takes in the repository. A ! behind the time
-says that something was left out or changed while it was read.
+says that something was left out or changed while it was read. EXPIRES is when
+the policy lets it go, KEPT AS the tiers or the reason that keep it.
 
 With --json it prints one list.`,
 		Example: `  tidemark points
@@ -36,6 +39,8 @@ With --json it prints one list.`,
 	}
 	c.Flags().StringArrayVar(&o.tags, "tag", nil, "only points with this tag; several: with all of them")
 	c.Flags().IntVar(&o.last, "last", 0, "only the newest so many")
+	c.Flags().BoolVar(&o.deleted, "deleted", false, "those that were deleted and can be had back; EXPIRES is until when")
+	c.AddCommand(newPointsHold(app), newPointsRelease(app), newPointsDelete(app), newPointsUndelete(app))
 	return c
 }
 
@@ -44,19 +49,28 @@ func (o *pointsOptions) run(ctx context.Context, app *cli.App) error {
 	if err != nil {
 		return err
 	}
-	points, damaged := r.Points(ctx)
+	list := r.Points
+	if o.deleted {
+		list = r.DeletedPoints
+	}
+	points, damaged := list(ctx)
 	if points == nil && damaged != nil {
 		return errors.Join(damaged, r.close())
 	}
 	points = o.filter(points)
+	decisions, v := r.decisions(ctx, app)
 	if app.Globals.JSON {
 		list := make([]pointJSON, len(points))
 		for i, p := range points {
 			list[i] = newPointJSON(p)
+			if d, ok := decisions[p.Sequence]; ok {
+				list[i].Life = newLifeJSON(d)
+			}
 		}
 		err = app.JSON(list)
 	} else {
-		err = printPoints(app, points)
+		suspended(app, v)
+		err = printPoints(app, points, decisions)
 	}
 	// The list goes first, then what is missing in it and why.
 	return errors.Join(err, damaged, r.close())
@@ -88,17 +102,21 @@ func hasAll(have, want []string) bool {
 	return true
 }
 
-func printPoints(app *cli.App, points []*repo.Point) error {
+func printPoints(app *cli.App, points []*repo.Point, decisions map[uint64]retain.Decision) error {
 	if len(points) == 0 {
 		app.Notef("There are no recovery points.")
 		return nil
 	}
-	rows := [][]string{{"POINT", "TIME", "HOST", ">FILES", ">SIZE", ">NEW", ">STORED", "PATHS", "TAGS"}}
+	rows := [][]string{{"POINT", "TIME", "HOST", ">FILES", ">SIZE", ">NEW", ">STORED", "EXPIRES", "KEPT AS", "PATHS", "TAGS"}}
 	for _, p := range points {
 		s := p.Statistics
 		at := cli.Time(p.Started, app.Zone)
 		if s.Warnings > 0 {
 			at += " !"
+		}
+		expires, why := "?", "no receipt yet"
+		if d, ok := decisions[p.Sequence]; ok {
+			expires, why = ends(app, d.Ends), d.Why
 		}
 		paths := make([]string, len(p.Paths))
 		for i, path := range p.Paths {
@@ -106,7 +124,7 @@ func printPoints(app *cli.App, points []*repo.Point) error {
 		}
 		rows = append(rows, []string{
 			p.ID.Short(), at, cli.Quote(p.Host), cli.Count(s.Files), cli.Size(s.Bytes), cli.Size(s.BytesNew), cli.Size(s.BytesStored),
-			strings.Join(paths, " "), cli.Quote(strings.Join(p.Tags, ",")),
+			expires, cli.Quote(why), strings.Join(paths, " "), cli.Quote(strings.Join(p.Tags, ",")),
 		})
 	}
 	return cli.Table(app.Stdout, rows)
@@ -125,6 +143,7 @@ type pointJSON struct {
 	Paths      []cli.Path     `json:"paths"`
 	Tags       []string       `json:"tags"`
 	Statistics statisticsJSON `json:"statistics"`
+	Life       *lifeJSON      `json:"life,omitempty"` // none: no receipt yet
 }
 
 type statisticsJSON struct {

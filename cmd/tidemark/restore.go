@@ -13,6 +13,7 @@ import (
 )
 
 type restoreOptions struct {
+	deleted    bool
 	to         string
 	inPlace    bool
 	onConflict string
@@ -49,6 +50,7 @@ is there already and equal is not written twice.`,
 	f.StringVar(&o.to, "to", "", "the folder to restore into")
 	f.BoolVar(&o.inPlace, "in-place", false, "restore everything to where it was")
 	f.StringVar(&o.onConflict, "on-conflict", "copy", "what is in the way: copy, overwrite or skip")
+	deletedFlag(c, &o.deleted)
 	return c
 }
 
@@ -61,6 +63,7 @@ func (o *restoreOptions) run(ctx context.Context, app *cli.App, arg string) erro
 	if err != nil {
 		return err
 	}
+	r.deleted = o.deleted
 	name, path := cli.SplitPointPath(arg)
 	if path != "/" {
 		job.Path = path

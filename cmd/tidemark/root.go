@@ -37,7 +37,7 @@ restoring a file is copying it.
 	root.CompletionOptions.HiddenDefaultCmd = true
 	app.Globals.Flags(root)
 	root.AddCommand(
-		newInit(app), newBackup(app), newPoints(app), newLs(app), newCat(app), newFind(app), newVersions(app), newDiff(app),
+		newInit(app), newBackup(app), newPoints(app), newPolicy(app), newLs(app), newCat(app), newFind(app), newVersions(app), newDiff(app),
 		newMount(app), newServe(app), newRestore(app), newCheck(app), newRepair(app), newVault(app), newKey(app), newTry(app), newVersion(app),
 	)
 	return root

@@ -16,6 +16,6 @@ the place.`,
 		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newScrub(app), newVaultRepair(app), newReplicate(app), newStatus(app))
+	c.AddCommand(newScrub(app), newVaultRepair(app), newReplicate(app), newStatus(app), newVaultLedger(app), newVaultClock(app), newVaultImmutable(app))
 	return c
 }

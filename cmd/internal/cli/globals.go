@@ -29,6 +29,7 @@ type Globals struct {
 	JSON              bool
 	Quiet             bool
 	Verbose           bool
+	AcceptRollback    bool // go on with a vault that went back in time
 
 	Config config.Config // as it was read
 }
@@ -42,6 +43,7 @@ func (g *Globals) Flags(root *cobra.Command) {
 	f.StringVar(&g.CacheDir, "cache-dir", "", "keep this machine's keys and index in this folder")
 	f.StringVar(&g.ConfigPath, "config", "", "read this configuration file")
 	f.StringArrayVar(&g.Replicas, "replica", nil, "another place with the same points, for what cannot be read")
+	f.BoolVar(&g.AcceptRollback, "accept-rollback", false, "go on with a vault that lacks what this machine remembers, and forget that")
 	f.BoolVar(&g.JSON, "json", false, "print results and errors as JSON")
 	f.BoolVarP(&g.Quiet, "quiet", "q", false, "print nothing but results and errors")
 	f.BoolVarP(&g.Verbose, "verbose", "v", false, "tell more of what is done")

@@ -200,6 +200,21 @@ func (a *App) prompt(question string) ([]byte, error) {
 	return p, nil
 }
 
+// Confirm asks at the terminal whether to go on. fault.Canceled: no; a command
+// that nobody can be asked about fails as misused.
+func (a *App) Confirm(question string) error {
+	f, ok := a.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return Hint(Usage("there is nobody to ask"), "--yes answers beforehand")
+	}
+	fmt.Fprintf(a.Stderr, "%sType yes to go on: ", question)
+	var answer string
+	if _, err := fmt.Fscanln(f, &answer); err != nil || answer != "yes" {
+		return fmt.Errorf("nothing was done: %w", fault.Canceled)
+	}
+	return nil
+}
+
 var (
 	errQuote        = errors.New("a quotation mark is not closed")
 	errEmptyCommand = errors.New("it is empty")

@@ -36,6 +36,7 @@ type Ledger struct {
 	head       Head
 	memory     *memory
 	remembered Head // what the machine knew when the ledger was opened
+	accepted   bool // what the vault lacked of that
 	forgetful  error
 	damaged    []uint64
 }
@@ -69,6 +70,7 @@ func Open(ctx context.Context, s store.Store, o Options) (*Ledger, error) {
 	l := &Ledger{store: s, opt: o, memory: m, remembered: m.head}
 	err = again(ctx, s, func(there *listing) error { return l.resume(ctx, there) })
 	if _, back := errors.AsType[*RollbackError](err); back && o.Accept {
+		l.accepted = true
 		l.memory = &memory{path: o.Memory, repository: o.Repository}
 		if err = l.memory.write(nil); err == nil {
 			err = again(ctx, s, func(there *listing) error { return l.read(ctx, there) })
@@ -224,6 +226,10 @@ func (l *Ledger) Head() Head {
 // Remembered returns what this machine knew of the ledger when it was opened;
 // the zero Head says that it cannot tell whether the vault went back in time.
 func (l *Ledger) Remembered() Head { return l.remembered }
+
+// Accepted says whether the vault lacked something that this machine
+// remembered, and has now forgotten.
+func (l *Ledger) Accepted() bool { return l.accepted }
 
 // Memory returns why this machine's memory could not be written, nil if it
 // could.

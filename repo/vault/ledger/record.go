@@ -35,6 +35,16 @@ const (
 	Critical Kind = 0x80
 )
 
+// String names the kind as users see it.
+func (k Kind) String() string {
+	names := [...]string{"", "receipt", "retag", "deleted", "undeleted", "removed", "hold", "release", "policy", "clock",
+		"condemned", "dropped", "compacted", "collected", "extended"}
+	if k > 0 && int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
 // Tier is what a tag was given for.
 type Tier uint8
 
