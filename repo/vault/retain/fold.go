@@ -256,7 +256,7 @@ func (f *folding) policy(r ledger.Policy) {
 	// A tier that comes back finds its slots free, and those tags that stay
 	// take theirs again below.
 	for at := range f.taken {
-		if p.keeps()[at.tier] > 0 && (f.Policy == nil || f.Policy.keeps()[at.tier] == 0) {
+		if p.keep(at.tier) > 0 && (f.Policy == nil || f.Policy.keep(at.tier) == 0) {
 			delete(f.taken, at)
 		}
 	}

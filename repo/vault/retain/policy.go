@@ -264,6 +264,14 @@ func (p *Policy) keeps() [ledger.Others + 1]int {
 	return k
 }
 
+// keep returns what a tier keeps, 0 for one that is off or of a later version.
+func (p *Policy) keep(t ledger.Tier) int {
+	if k := p.keeps(); int(t) < len(k) {
+		return k[t]
+	}
+	return 0
+}
+
 type floor struct {
 	name, unit  string
 	keep, floor int

@@ -153,7 +153,7 @@ func dayOf(year int, month time.Month, word string) date {
 // years go by the calendar: what a month does not have goes over into the next.
 func (p *Policy) end(tier ledger.Tier, arrival int64) int64 {
 	t := time.Unix(arrival, 0).In(p.location)
-	n := p.keeps()[tier]
+	n := p.keep(tier)
 	var years, months, days int
 	switch tier {
 	case ledger.Hourly:
