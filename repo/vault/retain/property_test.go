@@ -250,4 +250,3 @@ func checkSound(t *testing.T, s *State) {
 		}
 	}
 }
-
