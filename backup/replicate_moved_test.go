@@ -145,3 +145,54 @@ func tamper(t *testing.T, s *mem.Store, prefix string, edit func([]byte) []byte)
 		}
 	}
 }
+
+// A pack of which the replica's collector condemned one frame is recorded with
+// all the others, too, since what its record does not name counts as gone.
+func TestReplicateAFrameThatWasCondemned(t *testing.T) {
+	source, want := twoPoints(t)
+	replica := mem.New()
+	report := mustReplicate(t, source, replica, replicateOptions())
+	round := &keep.Round{Repository: report.Repository, Number: 1, Dropped: true}
+	var cut []string
+	for _, name := range objects(t, replica, pack.Prefix) {
+		b, err := store.ReadAll(t.Context(), replica, name, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := pack.Parse(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := uint32(h.Frames()); n > 2 {
+			cut = append(cut, name)
+			round.Frames = append(round.Frames, live.Need{Pack: h.ID, Frames: n, Runs: []live.Run{{Need: 0, Length: 1}, {Need: 255, Length: 1}, {Need: 0, Length: n - 2}}})
+		}
+	}
+	if len(cut) == 0 {
+		t.Fatal("no pack has several frames")
+	}
+	slices.SortFunc(round.Frames, func(a, b live.Need) int { return slices.Compare(a.Pack[:], b.Pack[:]) })
+	if err := replica.Put(t.Context(), round.Name(), round.Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Concat(objects(t, replica, "points/"), objects(t, replica, "ledger/")) {
+		if err := replica.Delete(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustReplicate(t, source, replica, replicateOptions())
+	for _, name := range cut {
+		if err := replica.Delete(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have := all(t, replica); !maps.Equal(have, want) {
+		t.Errorf("%d files of %d", len(have), len(want))
+	}
+	wholePoints(t, replica, "without the packs' own objects")
+	before := len(objects(t, replica, pack.ContainerPrefix))
+	mustReplicate(t, source, replica, replicateOptions())
+	if n := len(objects(t, replica, pack.ContainerPrefix)); n != before {
+		t.Errorf("%d containers, then %d", before, n)
+	}
+}

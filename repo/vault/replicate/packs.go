@@ -38,7 +38,7 @@ func (r *run) packs(ctx context.Context, sequence uint64, needs []live.Need, abs
 			continue
 		}
 		group.Go(func() error {
-			p, err := r.pack(inner, &n, again, &mu)
+			p, err := r.pack(inner, &n, again, absent, &mu)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -69,13 +69,14 @@ func (r *run) packs(ctx context.Context, sequence uint64, needs []live.Need, abs
 type part struct {
 	head   *pack.Head
 	source *place.Place
-	frames []int // ascending
+	frames []int        // ascending
+	own    *place.Place // in the replica, for frames that the source may not have any more
 }
 
 // pack makes the frames of one pack readable, or returns which of them are to
 // be put into a container. again: the replica's collector has condemned some,
 // so that nothing that is there can be relied on.
-func (r *run) pack(ctx context.Context, n *live.Need, again bool, mu *sync.Mutex) (*part, error) {
+func (r *run) pack(ctx context.Context, n *live.Need, again bool, absent *keep.Absent, mu *sync.Mutex) (*part, error) {
 	want := frames(n)
 	if again {
 		if want = slices.DeleteFunc(want, func(i int) bool { return r.revived.has(n.Pack, i) }); len(want) == 0 {
@@ -104,8 +105,11 @@ func (r *run) pack(ctx context.Context, n *live.Need, again bool, mu *sync.Mutex
 	if int(n.Frames) != source.Head.Frames() {
 		return nil, fmt.Errorf("%d frames, and %d in the live set: %w", source.Head.Frames(), n.Frames, fault.Corrupt)
 	}
+	if again && whole && generation == 0 {
+		return r.besides(ctx, source, want, absent)
+	}
 	if source.Moved != nil || again || generation > 0 {
-		return &part{source.Head, source, want}, nil
+		return &part{head: source.Head, source: source, frames: want}, nil
 	}
 	object, bad, err := r.readPack(ctx, source.Head)
 	if err != nil {
@@ -129,7 +133,24 @@ func (r *run) pack(ctx context.Context, n *live.Need, again bool, mu *sync.Mutex
 	mu.Lock()
 	r.problem(n.Pack.Name(), 0, fmt.Errorf("%d frames that this point does not need do not match their SHA-256; the others were copied: %w", len(bad), fault.Corrupt))
 	mu.Unlock()
-	return &part{source.Head, source, want}, nil
+	return &part{head: source.Head, source: source, frames: want}, nil
+}
+
+// besides is a part of a pack that the replica has whole, with some of its
+// frames condemned. A record of it must name all the others, too: from then on
+// what it does not name counts as gone.
+func (r *run) besides(ctx context.Context, source *place.Place, want []int, absent *keep.Absent) (*part, error) {
+	own, err := place.Find(ctx, r.to, r.id, source.Head.ID)
+	if err != nil {
+		return nil, atReplica(err)
+	}
+	for i := range source.Head.Frames() {
+		if !absent.Has(source.Head.ID, i) && !slices.Contains(want, i) {
+			want = append(want, i)
+		}
+	}
+	slices.Sort(want)
+	return &part{head: source.Head, source: source, frames: want, own: own}, nil
 }
 
 // revived are frames that rounds of the replica name as absent and that can be
@@ -281,7 +302,7 @@ func (m *mover) addAll(ctx context.Context, p *part) error {
 			size += int(p.head.Lengths[rest[n]])
 			n++
 		}
-		if err := m.add(ctx, &part{p.head, p.source, rest[:n]}); err != nil {
+		if err := m.add(ctx, &part{p.head, p.source, rest[:n], p.own}); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -303,7 +324,10 @@ func (m *mover) add(ctx context.Context, p *part) error {
 	before, stored := len(m.data), len(m.frames)
 	mp := movedPart{head: p.head}
 	for _, i := range p.frames {
-		b, err := m.r.frame(ctx, p.source, i)
+		b, err := m.r.frame(ctx, m.r.from, p.source, i)
+		if err != nil && p.own != nil && ctx.Err() == nil {
+			b, err = m.r.frame(ctx, m.r.to, p.own, i)
+		}
 		if err != nil {
 			m.data, m.frames = m.data[:before], m.frames[:stored]
 			return err
@@ -316,17 +340,19 @@ func (m *mover) add(ctx context.Context, p *part) error {
 	return nil
 }
 
-// frame reads a stored frame of the source, wherever it is by now.
-func (r *run) frame(ctx context.Context, at *place.Place, i int) ([]byte, error) {
+// frame reads a stored frame, wherever it is by now.
+func (r *run) frame(ctx context.Context, s store.Store, at *place.Place, i int) ([]byte, error) {
 	for tries := 0; ; tries++ {
 		object, offset, length, ok := at.Frame(i)
 		if !ok {
 			return nil, fmt.Errorf("frame %d is gone: %w", i, fault.Corrupt)
 		}
 		b := make([]byte, length)
-		n, err := place.Get(ctx, r.from, object, int64(offset), b)
+		n, err := place.Get(ctx, s, object, int64(offset), b)
 		if errors.Is(err, fault.NotExist) && tries < 3 {
-			if *at, err = again(ctx, r, at.Head.ID); err == nil {
+			var now *place.Place
+			if now, err = place.Find(ctx, s, r.id, at.Head.ID); err == nil {
+				*at = *now
 				continue
 			}
 		}
@@ -338,14 +364,6 @@ func (r *run) frame(ctx context.Context, at *place.Place, i int) ([]byte, error)
 		}
 		return b, nil
 	}
-}
-
-func again(ctx context.Context, r *run, id pack.ID) (place.Place, error) {
-	p, err := place.Find(ctx, r.from, r.id, id)
-	if err != nil {
-		return place.Place{}, err
-	}
-	return *p, nil
 }
 
 // flush puts the container and the records of the packs in it.
