@@ -124,7 +124,7 @@ func (o *replicateOptions) replicate(ctx context.Context, app *cli.App, from sto
 		return err
 	}
 	options := replicate.Options{
-		OldestFirst: o.oldestFirst, Rate: rate, Key: device.Key, Now: app.Now,
+		OldestFirst: o.oldestFirst, Rate: rate, Key: device.Key, Now: app.Now, Accept: app.Globals.AcceptRollback,
 		SourceMemory: local.Memory(), Memory: localOf(app, id, to).Memory(),
 	}
 	if options.Points, err = o.selected(ctx, app, from, options.SourceMemory); err != nil {
