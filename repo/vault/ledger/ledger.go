@@ -209,11 +209,28 @@ func (l *Ledger) Refresh(ctx context.Context) error {
 }
 
 func (l *Ledger) refresh(ctx context.Context) error {
-	err := again(ctx, l.store, func(there *listing) error { return l.read(ctx, there) })
+	err := again(ctx, l.store, func(there *listing) error {
+		if there.last < l.head.Number {
+			if err := l.missing(ctx); err != nil {
+				return err
+			}
+		}
+		return l.read(ctx, there)
+	})
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
 	}
 	return nil
+}
+
+// missing fails if the last entry is gone, which a listing shows that ends
+// before it. Listings alone are not believed.
+func (l *Ledger) missing(ctx context.Context) error {
+	_, err := readSingle(ctx, l.store, l.head.Number)
+	if errors.Is(err, fault.NotExist) {
+		return fmt.Errorf("entry %d, which was there before, is gone: %w", l.head.Number, fault.Rollback)
+	}
+	return nil // damaged, or the store is ill: that is not for here
 }
 
 // Head returns where the ledger ends.

@@ -236,6 +236,16 @@ func TestRollback(t *testing.T) {
 	}
 }
 
+// Who has the ledger open when the vault goes back sees it, too.
+func TestRollbackMeanwhile(t *testing.T) {
+	s := mem.New()
+	l := fill(t, s, 5)
+	remove(t, s, Name(5))
+	if err := l.Refresh(t.Context()); !errors.Is(err, fault.Rollback) {
+		t.Errorf("%v", err)
+	}
+}
+
 func remove(t testing.TB, s *mem.Store, name string) {
 	t.Helper()
 	if err := s.Delete(t.Context(), name); err != nil {
