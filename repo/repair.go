@@ -60,6 +60,9 @@ func Repair(ctx context.Context, r *Repository, o RepairOptions) (*RepairReport,
 	for _, p := range r.replicas {
 		so.Sources = append(so.Sources, scrub.Replica("replica "+p.Name, p.Store, r.ID))
 	}
+	if r.CanRead() {
+		so.Sources = append(so.Sources, undoSource{k})
+	}
 	so.Sources = append(so.Sources, scrub.Itself())
 	so.Repository = r.ID
 	found := so.Found
@@ -70,7 +73,7 @@ func Repair(ctx context.Context, r *Repository, o RepairOptions) (*RepairReport,
 		}
 	}
 	if r.CanRead() {
-		so.Sources = append(so.Sources, undoSource{k}, contentSource{k}, &tableSource{keySource: k}, memorySource{k})
+		so.Sources = append(so.Sources, contentSource{k}, &tableSource{keySource: k}, memorySource{k})
 	}
 	s, err := r.place(ctx)
 	if err != nil {

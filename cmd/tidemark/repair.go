@@ -162,7 +162,7 @@ func printRepair(app *cli.App, d *repo.RepairReport, keyed bool) error {
 	if left == 0 {
 		return nil
 	}
-	err := fmt.Errorf("repair: %s stay damaged: %w", cli.Counted(uint64(left), "object", "objects"), fault.Corrupt)
+	err := fmt.Errorf("repair: %s damaged: %w", cli.Counted(uint64(left), "object stays", "objects stay"), fault.Corrupt)
 	if !keyed {
 		return cli.Hint(err, "`tidemark repair` heals more, and names the files that are hurt; it asks for the passphrase")
 	}

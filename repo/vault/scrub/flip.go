@@ -17,8 +17,8 @@ func Itself() Source { return itself{} }
 type itself struct{}
 
 // flipWork bounds the bytes that are hashed to find a flipped bit: those of an
-// object of 32 KiB.
-const flipWork = 8 * (32 << 10) * (32 << 10)
+// object of 20 KiB.
+const flipWork = 8 * (20 << 10) * (20 << 10)
 
 // Name implements Source.
 func (itself) Name() string { return "itself, where one bit had flipped" }
@@ -70,7 +70,7 @@ func unflipHead(ctx context.Context, own []byte, right func() bool) bool {
 	} else if n, err := pack.ContainerNeed(own); err == nil {
 		guess = n
 	}
-	for _, n := range []int{guess, 32 << 10, 8 << 10} { // from a right guess to the least that helps
+	for _, n := range []int{guess, 20 << 10, 8 << 10} { // from a right guess to the least that helps
 		if n = min(n, len(own)); unflip(ctx, own, n, right) == nil {
 			return true
 		}
