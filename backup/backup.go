@@ -44,6 +44,7 @@ type Job struct {
 	Until         time.Time         // the point is kept at least so long; zero: as the policy says
 	DryRun        bool              // compare only; nothing is read or stored
 	Renew         repo.HollowLimits // what is stored again so that old frames can go; zero: the default
+	Claim         repo.Step         // how often a long run claims what it has stored; zero: the default
 
 	Host, User, OS, Program, Version string // of the point
 

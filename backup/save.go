@@ -137,7 +137,15 @@ func (s *saver) batch(ctx context.Context, b *batch) error {
 	if b.arena != nil {
 		s.run.giveArena(b)
 	}
-	return nil
+	return s.checkpoint(ctx)
+}
+
+// checkpoint claims what is stored so far, now and then.
+func (s *saver) checkpoint(ctx context.Context) error {
+	if s.run.writer == nil {
+		return nil
+	}
+	return s.run.writer.Checkpoint(ctx, s.run.now())
 }
 
 func (s *saver) item(ctx context.Context, b *batch, it *item) error {
@@ -252,6 +260,9 @@ func (s *saver) stream(ctx context.Context, b *batch, it *item) error {
 			s.run.job.Progress.Bytes.Add(int64(len(c.data)) + int64(c.hole))
 		}
 		s.run.givePiece(p.buf)
+		if err := s.checkpoint(ctx); err != nil {
+			return err
+		}
 	}
 }
 

@@ -336,6 +336,7 @@ func (w *Writer) enter(b *building, p index.Pack) error {
 	if _, err := w.index.Add(p, b.chunks); err != nil {
 		return fmt.Errorf("add pack to index: %w", err)
 	}
+	w.claimed(p.ID, p.Geometry)
 	w.mu.Lock()
 	for i := range b.chunks {
 		if w.pending[b.chunks[i].ID].Pack == b.id {

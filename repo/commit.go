@@ -88,8 +88,11 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	if absent.Hits(w.live, written.Pages) {
-		// The pass that follows claims anew; nothing needs this one.
-		_ = w.r.store.Delete(ctx, intent.Name())
+		// The pass that follows finds what was stored: where it takes over the
+		// claims, they go when it has its point, else nothing needs them.
+		if w.claims.record == "" {
+			w.unclaim(ctx)
+		}
 		return nil, ErrCondemned
 	}
 	p, err := w.putPoint(ctx, root, written.Root, d)
@@ -97,22 +100,6 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 		return nil, err
 	}
 	return p, w.release(ctx, intent, written.Pages, p)
-}
-
-// claim puts the run's intent.
-func (w *Writer) claim(ctx context.Context, root live.Hash) (*keep.Intent, error) {
-	for range 100 {
-		i := &keep.Intent{Repository: w.r.ID, Server: w.device.Server, Run: w.run, Number: 1, Live: root}
-		err := w.r.store.Put(ctx, i.Name(), i.Marshal())
-		if err == nil {
-			return i, nil
-		}
-		if !errors.Is(err, fault.Exist) {
-			return nil, fmt.Errorf("commit: %w", err)
-		}
-		w.run++ // another run began in the same microsecond
-	}
-	return nil, fmt.Errorf("commit: a hundred other runs claimed in the same moment: %w", fault.Unavailable)
 }
 
 // putPoint puts the point after the newest one. Of two runs that end at once
@@ -215,7 +202,6 @@ func (w *Writer) release(ctx context.Context, i *keep.Intent, pages []live.Hash,
 			return fmt.Errorf("commit: point %s is not whole: a collector removed frames of it while this machine was held up; back up again: %w", p.ID.Short(), fault.Corrupt)
 		}
 	}
-	// An intent that stays costs room for 30 days, and nothing else.
-	_ = w.r.store.Delete(ctx, i.Name())
+	w.unclaim(ctx)
 	return nil
 }

@@ -59,9 +59,11 @@ type Writer struct {
 	raws    [pack.NumKinds]chan []byte // free buffers of frames
 	frames  chan []byte                // free buffers of sealed frames
 	closed  []*building                // packs on their way
+	claims  claims
 
 	mu      sync.Mutex
 	pending map[chunk.ID]table.Address
+	own     map[pack.ID]pack.Geometry // packs that this run has stored
 
 	until       time.Time // an end of the point's life that was asked for
 	receipt     ledger.Receipt
@@ -84,6 +86,9 @@ type WriterOptions struct {
 	// saved the same folders. It is a name of a file; "" if there is none.
 	Job    string
 	Hollow HollowLimits // zero: the default
+	// Alone says that no other run of the job is alive: the caller holds a lock.
+	Alone bool
+	Claim Step // zero: the default
 }
 
 // maxPacks bounds the packs in memory, open ones and those on their way. It
@@ -106,7 +111,7 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 	w := &Writer{
 		r: r, local: l, live: live.NewSet(), run: uint64(o.Now.UnixMicro()), until: o.Until,
 		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]*usedPack), job: o.Job, hollow: &hollow{},
-		pending: make(map[chunk.ID]table.Address), shapes: shapes,
+		pending: make(map[chunk.ID]table.Address), own: make(map[pack.ID]pack.Geometry), shapes: shapes,
 		jobs: make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),
 		objects: make(chan []byte, maxPacks), frames: make(chan []byte, 2*o.Workers+2),
 	}
@@ -116,6 +121,11 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 		}
 		w.raws[i] = make(chan []byte, 2*o.Workers+2)
 	}
+	record := ""
+	if o.Alone && o.Job != "" {
+		record = l.claimsPath(o.Job)
+	}
+	w.claims = newClaims(o.Claim, record, o.Now)
 	var err error
 	if w.device, err = l.Device(); err != nil {
 		return nil, err

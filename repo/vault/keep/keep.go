@@ -43,6 +43,14 @@ type Intent struct {
 // Name returns the name of the intent's object.
 func (i *Intent) Name() string { return fmt.Sprintf("%s%016x-%04x", intents, i.Run, i.Number) }
 
+// IsIntent says whether a name is one of an intent.
+func IsIntent(name string) bool {
+	var run uint64
+	var number uint32
+	n, err := fmt.Sscanf(strings.TrimPrefix(name, intents), "%x-%x", &run, &number)
+	return err == nil && n == 2 && name == (&Intent{Run: run, Number: number}).Name()
+}
+
 // Marshal returns the object.
 func (i *Intent) Marshal() []byte {
 	b := append([]byte(magicIntent), i.Repository[:]...)
