@@ -179,10 +179,12 @@ func (c *checker) keys(ctx context.Context) error {
 }
 
 func (c *checker) rounds(ctx context.Context) error {
-	if _, err := keep.ReadRounds(ctx, c.r.store, c.r.ID); damaged(err) {
-		c.fault("gc/", err)
-	} else if err != nil {
+	absent, err := keep.ReadRounds(ctx, c.r.store, c.r.ID)
+	if err != nil {
 		return err
+	}
+	for _, u := range absent.Damaged() {
+		c.fault(u.Name, fmt.Errorf("%w; backups go on, and rely only on what points need: what runs that were cut short have stored is sent again. Put the object back from a copy of the repository, if there is one", u.Err))
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func (w *Writer) Checkpoint(ctx context.Context, now time.Time) error {
 			return fmt.Errorf("claim what is stored so far: %w", err)
 		}
 	}
-	written, err := live.Write(ctx, w.r.store, set, live.WriteOptions{Absent: w.absent.Page, Known: func(h live.Hash) bool { return c.pages[h] }})
+	written, err := live.Write(ctx, w.r.store, set, live.WriteOptions{Absent: w.absent.Page, Salt: w.absent.Salt(), Known: func(h live.Hash) bool { return c.pages[h] }})
 	if err != nil {
 		return fmt.Errorf("claim what is stored so far: %w", err)
 	}

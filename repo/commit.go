@@ -37,7 +37,7 @@ func (w *Writer) Use(id pack.ID, offset, length uint32) bool {
 		p = newUsed(known.Geometry)
 		w.used[id] = p
 	}
-	if w.absent.Needs(id, p.Geometry, offset, length) || w.live.Add(id, p.Geometry, offset, length) != nil {
+	if w.lacks(id, p.Geometry, offset, length) || w.live.Add(id, p.Geometry, offset, length) != nil {
 		return false
 	}
 	p.count(offset, length)
@@ -75,7 +75,7 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 	if w.useLater(); len(w.later) > 0 {
 		return nil, fmt.Errorf("commit: pack %s is not in the index: %w", w.later[0].Pack, fault.Internal)
 	}
-	written, err := live.Write(ctx, w.r.store, w.live, live.WriteOptions{Absent: w.absent.Page})
+	written, err := live.Write(ctx, w.r.store, w.live, live.WriteOptions{Absent: w.absent.Page, Salt: w.absent.Salt()})
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
@@ -87,7 +87,7 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	if absent.Hits(w.live, written.Pages) {
+	if absent.Hits(w.live, written.Pages) || absent.New(w.absent) {
 		// The pass that follows finds what was stored: where it takes over the
 		// claims, they go when it has its point, else nothing needs them.
 		if w.claims.record == "" {
@@ -198,9 +198,12 @@ func (w *Writer) release(ctx context.Context, i *keep.Intent, pages []live.Hash,
 		if err != nil {
 			return fmt.Errorf("commit: point %s is written, but whether it is whole could not be seen; run check: %w", p.ID.Short(), err)
 		}
-		if absent.Hits(w.live, pages) {
+		if absent.Hits(w.live, pages) || absent.New(w.absent) {
 			return fmt.Errorf("commit: point %s is not whole: a collector removed frames of it while this machine was held up; back up again: %w", p.ID.Short(), fault.Corrupt)
 		}
+	}
+	if err := w.stillTrusted(ctx, p); err != nil {
+		return err
 	}
 	w.unclaim(ctx)
 	return nil

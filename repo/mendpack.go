@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
-	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
@@ -49,7 +48,7 @@ func (r *Repository) wasLost(ctx context.Context, id pack.ID) error {
 	for _, err := range r.store.List(ctx, pack.MovedOf(id)) {
 		return err
 	}
-	absent, err := keep.ReadRounds(ctx, r.store, r.ID)
+	absent, err := r.readRounds(ctx)
 	if err == nil && absent.Any(id) {
 		err = fmt.Errorf("a collector has removed it: %w", fault.Stale)
 	}

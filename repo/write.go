@@ -133,7 +133,7 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 	if w.session, w.sealed, err = r.epoch.NewSession(); err != nil {
 		return nil, err
 	}
-	if w.absent, err = keep.ReadRounds(ctx, r.store, r.ID); err != nil {
+	if w.absent, err = r.readRounds(ctx); err != nil {
 		return nil, err
 	}
 	if d := l.damaged(r.ID); d != nil {
@@ -206,7 +206,7 @@ func (w *Writer) find(id chunk.ID) (table.Address, found) {
 	}
 	a = table.Address{Pack: p.ID, Offset: at.Offset, Length: at.Length}
 	switch {
-	case w.absent.Needs(a.Pack, p.Geometry, a.Offset, a.Length):
+	case w.lacks(a.Pack, p.Geometry, a.Offset, a.Length):
 		return table.Address{}, unknown
 	case w.hollow.has(a.Pack, p.Geometry, a.Offset, a.Length):
 		return a, inHollow
@@ -219,7 +219,7 @@ func (w *Writer) find(id chunk.ID) (table.Address, found) {
 // the other methods it may be called beside them.
 func (w *Writer) Usable(id pack.ID, offset, length uint32) bool {
 	p, ok := w.packOf(id)
-	return ok && !w.absent.Needs(id, p.Geometry, offset, length)
+	return ok && !w.lacks(id, p.Geometry, offset, length)
 }
 
 func (w *Writer) packOf(id pack.ID) (index.Pack, bool) {

@@ -13,12 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
-	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
@@ -151,122 +149,6 @@ func ParseRound(b []byte) (*Round, error) {
 		r.Pages = append(r.Pages, p)
 	}
 	return r, nil
-}
-
-// Absent is what a writer must not rely on: the frames and live pages that
-// collectors have condemned or dropped. ReadRounds makes it.
-type Absent struct {
-	frames map[pack.ID][]uint8
-	pages  map[live.Hash]bool
-}
-
-// ReadRounds reads all rounds of a repository.
-func ReadRounds(ctx context.Context, s store.Store, repository [16]byte) (*Absent, error) {
-	condemned, dropped := map[uint64]string{}, map[uint64]string{}
-	a := &Absent{frames: map[pack.ID][]uint8{}, pages: map[live.Hash]bool{}}
-	for object, err := range s.List(ctx, rounds) {
-		if err != nil {
-			return nil, fmt.Errorf("list rounds of collection: %w", err)
-		}
-		digits, kind, _ := strings.Cut(strings.TrimPrefix(object.Name, rounds), "-")
-		n, err := strconv.ParseUint(digits, 16, 64)
-		if err != nil || len(digits) != 16 {
-			continue
-		}
-		switch kind {
-		case "condemned":
-			condemned[n] = object.Name
-		case "dropped":
-			dropped[n] = object.Name
-		}
-	}
-	for n, name := range dropped {
-		condemned[n] = name
-	}
-	for n, name := range condemned {
-		if err := a.read(ctx, s, repository, n, name); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
-}
-
-func (a *Absent) read(ctx context.Context, s store.Store, repository [16]byte, n uint64, name string) error {
-	b, err := store.ReadAll(ctx, s, name, maxRound)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	r, err := ParseRound(b)
-	if err == nil && (r.Repository != repository || r.Number != n || r.Name() != name) {
-		err = fmt.Errorf("round of another name or repository: %w", fault.Corrupt)
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	a.Add(r)
-	return nil
-}
-
-// Add makes what a round names absent.
-func (a *Absent) Add(r *Round) {
-	for i := range r.Frames {
-		f := &r.Frames[i]
-		masks := f.Masks()
-		old := a.frames[f.Pack]
-		if len(old) > len(masks) { // two rounds that disagree about the pack
-			old, masks = masks, old
-		}
-		for i, m := range old {
-			masks[i] |= m
-		}
-		a.frames[f.Pack] = masks
-	}
-	for _, p := range r.Pages {
-		a.pages[p] = true
-	}
-}
-
-// Needs says whether raw bytes of a pack need an absent frame.
-func (a *Absent) Needs(id pack.ID, g pack.Geometry, offset, length uint32) bool {
-	if len(a.frames) == 0 || length == 0 {
-		return false
-	}
-	masks := a.frames[id]
-	if masks == nil {
-		return false
-	}
-	for i := g.FrameOf(offset); i <= g.FrameOf(offset+length-1); i++ {
-		if i >= len(masks) || masks[i] != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// Any says whether any frame of a pack is absent.
-func (a *Absent) Any(id pack.ID) bool { return len(a.frames[id]) > 0 }
-
-// Page says whether a live page is absent.
-func (a *Absent) Page(h live.Hash) bool { return a.pages[h] }
-
-// Hits says whether a live set needs anything absent: a frame of set, or one
-// of its pages.
-func (a *Absent) Hits(set *live.Set, pages []live.Hash) bool {
-	if slices.ContainsFunc(pages, a.Page) {
-		return true
-	}
-	for id, masks := range a.frames {
-		need, ok := set.Get(id)
-		if !ok {
-			continue
-		}
-		for i, m := range need.Masks() {
-			if m != 0 && (i >= len(masks) || masks[i] != 0) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Gone says whether an intent is no longer there.

@@ -195,6 +195,12 @@ func (s *Set) Merge(o *Set) error {
 	return nil
 }
 
+// Has says whether anything is needed of a frame.
+func (s *Set) Has(id pack.ID, frame int) bool {
+	masks := s.packs[id]
+	return frame < len(masks) && masks[frame] != 0
+}
+
 // Get returns what is needed of a pack, and whether anything is.
 func (s *Set) Get(id pack.ID) (Need, bool) {
 	masks, ok := s.packs[id]

@@ -30,6 +30,9 @@ type WriteOptions struct {
 	// written under another salt; nil: none is.
 	Absent func(Hash) bool
 
+	// Salt is the least salt to write pages with.
+	Salt uint16
+
 	// Known tells that a page is in the store, so that putting it is
 	// pointless; nil: nothing is known. Pages of the point before are known.
 	Known func(Hash) bool
@@ -133,7 +136,7 @@ type writer struct {
 
 // end puts the page that p holds, appends its ref to refs and empties p.
 func (w *writer) end(ctx context.Context, p *pageMaker, refs *[]ref) error {
-	for salt := 0; salt < 1<<16; salt++ {
+	for salt := int(w.options.Salt); salt < 1<<16; salt++ {
 		b := append(appendHead(nil, p.level, uint16(salt), p.n), p.records...)
 		h := hashOf(b)
 		if w.options.Absent != nil && w.options.Absent(h) {
