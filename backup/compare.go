@@ -115,6 +115,7 @@ func (c *comparer) advance() error {
 func (c *comparer) folder(ctx context.Context, f *walk.Folder, out chan<- *batch) error {
 	if f.Err != nil {
 		c.run.warn(f.Path, fault.Reason(f.Err))
+		c.run.unlisted(f.Path)
 	}
 	c.run.at(f.Path)
 	if f.Path == "/" && c.run.first() {
@@ -180,6 +181,7 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 		}
 		it.name, it.stat, it.isNew = name, *st, old == nil
 		it.entry.Key = bytes.Clone(c.key)
+		it.guess(old)
 		c.work(b, it)
 	}
 	if old != nil {

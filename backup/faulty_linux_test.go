@@ -27,6 +27,7 @@ type faults struct {
 	open   map[string]func() syscall.Errno          // before a file is opened
 	read   map[string]func(off int64) syscall.Errno // before it is read
 	folder map[string]syscall.Errno                 // a folder that is listed
+	names  map[string]int                           // a folder that fails after so many names
 	link   map[string]syscall.Errno                 // a link that is read
 	xattrs map[string]syscall.Errno
 
@@ -73,7 +74,29 @@ func (n *faultyNode) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHa
 	if no := n.faults.folder[n.name()]; no != 0 && !n.faults.healed.Load() {
 		return nil, 0, no
 	}
-	return n.LoopbackNode.OpendirHandle(ctx, flags)
+	h, opened, no := n.LoopbackNode.OpendirHandle(ctx, flags)
+	if most, ok := n.faults.names[n.name()]; ok && no == 0 && !n.faults.healed.Load() {
+		return &faultyFolder{h.(folderHandle), most}, opened, 0
+	}
+	return h, opened, no
+}
+
+type folderHandle interface {
+	fs.FileReaddirenter
+	fs.FileReleasedirer
+}
+
+// faultyFolder is a listing that breaks off.
+type faultyFolder struct {
+	folderHandle
+	left int
+}
+
+func (f *faultyFolder) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	if f.left--; f.left < 0 {
+		return nil, unix.EIO
+	}
+	return f.folderHandle.Readdirent(ctx)
 }
 
 func (n *faultyNode) Readlink(ctx context.Context) ([]byte, syscall.Errno) {

@@ -43,6 +43,7 @@ type run struct {
 	arenas     [len(arenaSizes)]chan []byte
 	pieces     chan []byte
 	began      bool
+	failed     map[string]bool // keys of folders that could not be listed wholly
 	started    time.Time
 
 	bytesRead, removed atomic.Int64
@@ -160,7 +161,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 	job.Progress.Bytes.Store(0)
 	r := &run{
 		job: job, repo: rp, local: l, params: rp.Chunks, started: started,
-		work: make(chan *batch), streams: make(chan struct{}, maxStreams),
+		failed: make(map[string]bool), work: make(chan *batch), streams: make(chan struct{}, maxStreams),
 		ahead: semaphore.NewWeighted(aheadBytes), pieces: make(chan []byte, 6*maxStreams),
 	}
 	for i := range r.arenas {

@@ -24,6 +24,9 @@ type saver struct {
 	stats   repo.Statistics
 	changed bool // the new table differs from the old one
 	whole   bool // pages of the old table may be kept as they are
+	sink    table.Sink
+
+	incomplete map[string]bool // keys of folders that the new table calls so
 
 	users, groups       map[uint32]string
 	lastUser, lastGroup uint32
@@ -37,15 +40,16 @@ func (s *saver) begin() error {
 	}
 	s.whole = r.oldPagesUsable()
 	p := r.repo.PageParams()
-	sink := r.writer.Pages(func(id chunk.ID, page []byte) error {
+	s.incomplete = make(map[string]bool)
+	s.sink = r.writer.Pages(func(id chunk.ID, page []byte) error {
 		r.copies.used[id] = true
 		return r.copies.put(id, page)
 	})
 	var err error
-	if s.builder, err = table.NewBuilder(sink, p); err != nil {
+	if s.builder, err = table.NewBuilder(s.sink, p); err != nil {
 		return err
 	}
-	if s.extents, err = table.NewExtentBuilder(sink, p); err != nil {
+	if s.extents, err = table.NewExtentBuilder(s.sink, p); err != nil {
 		return err
 	}
 	return nil
@@ -193,6 +197,7 @@ func (s *saver) item(ctx context.Context, b *batch, it *item) error {
 		s.run.warn(b.folder.Join(it.name), it.warning)
 	}
 	s.count(it, e)
+	s.guessed(e)
 	if b.stream == nil || it != &b.items[len(b.items)-1] {
 		s.run.job.Progress.Bytes.Add(int64(e.Size))
 	}
@@ -381,6 +386,9 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 		return sum, nil
 	}
 	root, err := s.builder.Finish(ctx)
+	if err == nil {
+		root, err = s.correct(ctx, root)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
 	}
