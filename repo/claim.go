@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -88,20 +87,13 @@ func newClaims(step Step, record string, now time.Time) claims {
 	return c
 }
 
-// all yields the names of all claims that are not known to be gone.
-func (c *claims) all() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, name := range c.old {
-			if !yield(name) {
-				return
-			}
-		}
-		for _, i := range c.put {
-			if !yield(i.Name()) {
-				return
-			}
-		}
+// all returns the names of all claims that are not known to be gone.
+func (c *claims) all() []string {
+	names := slices.Clone(c.old)
+	for _, i := range c.put {
+		names = append(names, i.Name())
 	}
+	return names
 }
 
 // note writes the names down. It is done before an intent is put: one that was
@@ -111,7 +103,7 @@ func (c *claims) note() error {
 		return nil
 	}
 	text := ""
-	for name := range c.all() {
+	for _, name := range c.all() {
 		text += name + "\n"
 	}
 	if text == "" {
@@ -196,16 +188,22 @@ func (w *Writer) claim(ctx context.Context, root live.Hash) (*keep.Intent, error
 }
 
 // unclaim removes the run's claims, and those of dead runs of the job. What
-// cannot be removed costs room for 30 days, and nothing else.
+// cannot be removed costs room for 30 days, and nothing else. Each one that is
+// gone is crossed out at once: runs that are killed here again and again must
+// not have more and more to do.
 func (w *Writer) unclaim(ctx context.Context) {
 	c := &w.claims
-	for name := range c.all() {
+	for _, name := range c.all() {
 		if w.r.store.Delete(ctx, name) != nil {
 			return
 		}
+		if len(c.old) > 0 {
+			c.old = c.old[1:]
+		} else {
+			c.put = c.put[1:]
+		}
+		_ = c.note()
 	}
-	c.old, c.put = nil, nil
-	_ = c.note()
 }
 
 // claimed makes a durable pack one that the next claim names.
