@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -37,7 +36,7 @@ func (r *run) compare(ctx context.Context, out chan<- *batch) error {
 	if r.old != nil {
 		c.next, c.stop = iter.Pull2(r.old.From(ctx, 0))
 		defer c.stop()
-		c.sides = &sides{r: r.copies.old.side}
+		c.sides = r.copies.old.sides()
 		if err := c.advance(); err != nil {
 			return err
 		}
@@ -321,24 +320,4 @@ func (d *devices) slot(dev uint64, old *table.Entry, side *sideRecord) uint32 {
 	d.seen[i] = true
 	d.last = uint32(i)
 	return d.last
-}
-
-// sides reads the side records of the old table, which are asked for in order.
-type sides struct {
-	r     io.ReaderAt
-	buf   [4096 * sideSize]byte
-	first uint64
-	n     uint64
-}
-
-func (s *sides) at(ordinal uint64) (sideRecord, error) {
-	if ordinal < s.first || ordinal >= s.first+s.n {
-		n, err := s.r.ReadAt(s.buf[:], int64(ordinal*sideSize))
-		if n < sideSize {
-			return sideRecord{}, fmt.Errorf("%w: entry %d: %w", errCopy, ordinal, err)
-		}
-		s.first, s.n = ordinal, uint64(n/sideSize)
-	}
-	i := ordinal - s.first
-	return parseSide(s.buf[i*sideSize : (i+1)*sideSize]), nil
 }

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -35,13 +34,14 @@ import (
 // is not named. A copy that is damaged is as good as none: everything is read
 // and hashed again, and only what is new is stored.
 //
-//	state: magic `tidmCPY` 01, repository ID 16, point ID 32, u64 sequence,
+//	state: magic `tidmCPY` 02, repository ID 16, point ID 32, u64 sequence,
 //	       u64 N of pages, u64 its length, u64 N of side, u64 entries,
 //	       u32 level, u32 length of root page, u32 devices, u32 pages,
 //	       root page, u64 per device, per page ID 16, u64 offset, u32 length;
 //	       SHA-256 of all that
 //	side:  i64 ctime seconds, u32 nanoseconds (bit 31: read again), u32 device
-//	       slot, u64 inode
+//	       slot, u64 inode; after each 4,096 of these, and after the last one, the
+//	       CRC-32C of u64 N, u64 number of such blocks before, and the records
 type copies struct {
 	dir  string
 	lock *durable.Lock // nil: another run holds it, and this one only reads
@@ -54,11 +54,12 @@ type copies struct {
 	known   map[chunk.ID]place
 	added   []byte // not yet written
 	addedAt uint64 // offset of added
-	side    *bufio.Writer
+	side    *sideWriter
 	sideOut *os.File
 	sideN   uint64
 	used    map[chunk.ID]bool // pages of the new table
 	broken  error             // why it cannot become the copy; the run goes on
+	done    bool              // it is the copy
 }
 
 // place is where a page is in the file of pages.
@@ -89,9 +90,7 @@ type state struct {
 }
 
 const (
-	magicCopy  = "tidmCPY\x01"
-	sideSize   = 24
-	readAgain  = 1 << 31
+	magicCopy  = "tidmCPY\x02"
 	stateFixed = 8 + 16 + 32 + 8*5 + 4*4
 )
 
@@ -100,6 +99,15 @@ var errCopy = errors.New("the copy of the last table is damaged")
 
 // openCopies opens the copy of a set of roots below dir; without forgets it.
 func openCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.Key, without bool) (*copies, error) {
+	c, err := tryCopies(dir, id, roots, pageID, without)
+	if errors.Is(err, iofs.ErrNotExist) {
+		// Another run removed the folder, which nobody had used for a year.
+		c, err = tryCopies(dir, id, roots, pageID, without)
+	}
+	return c, err
+}
+
+func tryCopies(dir string, id seal.RepositoryID, roots []string, pageID chunk.Key, without bool) (*copies, error) {
 	sum := sha256.Sum256([]byte(strings.Join(roots, "\x00")))
 	c := &copies{dir: filepath.Join(dir, "copies", fmt.Sprintf("%x", sum[:8])), ids: chunk.NewHashers(pageID), known: make(map[chunk.ID]place), used: make(map[chunk.ID]bool)}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
@@ -145,7 +153,7 @@ func (c *copies) load(id seal.RepositoryID) *oldTable {
 		return nil
 	}
 	info, err := old.side.Stat()
-	if err != nil || uint64(info.Size()) != old.entries*sideSize {
+	if err != nil || uint64(info.Size()) != sideLength(old.entries) {
 		old.close()
 		return nil
 	}
@@ -194,7 +202,7 @@ func (c *copies) begin() error {
 	if c.sideOut, err = os.OpenFile(c.path("side", c.sideN), flags|os.O_TRUNC, 0o600); err != nil {
 		return err
 	}
-	c.side = bufio.NewWriterSize(c.sideOut, 256<<10)
+	c.side = &sideWriter{f: c.sideOut, number: c.sideN}
 	return nil
 }
 
@@ -284,40 +292,19 @@ func (c *copies) spill() error {
 	return nil
 }
 
-// sideRecord is what tells that a file is unchanged, beside its entry.
-type sideRecord struct {
-	ctimeSec  int64
-	ctimeNsec uint32
-	again     bool // was read so soon after a change that another could hide
-	device    uint32
-	inode     uint64
-}
-
 // note adds the record of the new table's next entry.
 func (c *copies) note(r *sideRecord) {
 	if c.side == nil {
 		return
 	}
-	var b [sideSize]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(r.ctimeSec))
-	nsec := r.ctimeNsec
-	if r.again {
-		nsec |= readAgain
-	}
-	binary.LittleEndian.PutUint32(b[8:], nsec)
-	binary.LittleEndian.PutUint32(b[12:], r.device)
-	binary.LittleEndian.PutUint64(b[16:], r.inode)
-	if _, err := c.side.Write(b[:]); err != nil {
-		c.broken = fmt.Errorf("write the copy of the new table: %w", err)
+	if err := c.side.add(r); err != nil {
+		c.broken = err
 	}
 }
 
-func parseSide(b []byte) sideRecord {
-	nsec := binary.LittleEndian.Uint32(b[8:])
-	return sideRecord{
-		ctimeSec: int64(binary.LittleEndian.Uint64(b)), ctimeNsec: nsec &^ readAgain, again: nsec&readAgain != 0,
-		device: binary.LittleEndian.Uint32(b[12:]), inode: binary.LittleEndian.Uint64(b[16:]),
-	}
+// sides returns what reads the old table's side records.
+func (o *oldTable) sides() *sides {
+	return &sides{r: o.side, number: o.sideN, entries: o.entries}
 }
 
 // use says that the new table has a page, which was put or which the old copy
@@ -349,8 +336,8 @@ func (c *copies) commit(id seal.RepositoryID, s state) error {
 	if err := c.spill(); err != nil {
 		return err
 	}
-	if err := c.side.Flush(); err != nil {
-		return fmt.Errorf("write the copy of the new table: %w", err)
+	if err := c.side.flush(); err != nil {
+		return err
 	}
 	for id := range c.known {
 		if !c.used[id] {
@@ -366,6 +353,7 @@ func (c *copies) commit(id seal.RepositoryID, s state) error {
 	if err := durable.WriteFile(filepath.Join(c.dir, "state"), s.marshal(id, c.known), 0o600); err != nil {
 		return fmt.Errorf("write the copy of the new table: %w", err)
 	}
+	c.done = true
 	c.removeOthers(s)
 	return nil
 }
@@ -396,6 +384,9 @@ func (c *copies) Close() error {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}
+	}
+	if c.sideOut != nil && !c.done {
+		_ = os.Remove(c.sideOut.Name()) // the next run's has the same name
 	}
 	if c.lock != nil {
 		errs = append(errs, c.lock.Unlock())

@@ -429,6 +429,7 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 			sum.slower(r.copies.dir, err)
 		}
 	}
+	r.copies.removeUnused(r.now())
 	return sum, nil
 }
 
