@@ -68,12 +68,13 @@ type checker struct {
 	o       CheckOptions
 	objects map[pack.ID]packObject
 
-	mu     sync.Mutex
-	report *CheckReport
-	bad    map[pack.ID]*badPack
-	heads  map[pack.ID]*checkedPack // nil: cannot be opened
-	pages  map[chunk.ID]*pageNeeds
-	read   map[pack.ID]bool // every frame was
+	mu      sync.Mutex
+	report  *CheckReport
+	bad     map[pack.ID]*badPack
+	heads   map[pack.ID]*checkedPack // nil: cannot be opened
+	pages   map[chunk.ID]*pageNeeds
+	read    map[pack.ID]bool // every frame was
+	badLive map[live.Hash]bool
 
 	compacted bool // some pack was moved, and may lack frames
 }
@@ -110,7 +111,7 @@ func Check(ctx context.Context, r *Repository, o CheckOptions) (*CheckReport, er
 	}
 	c := &checker{
 		r: r, o: o, report: &CheckReport{}, bad: make(map[pack.ID]*badPack),
-		heads: make(map[pack.ID]*checkedPack), pages: make(map[chunk.ID]*pageNeeds), read: make(map[pack.ID]bool),
+		heads: make(map[pack.ID]*checkedPack), pages: make(map[chunk.ID]*pageNeeds), read: make(map[pack.ID]bool), badLive: make(map[live.Hash]bool),
 	}
 	var err error
 	if c.objects, err = r.packObjects(ctx); err != nil {

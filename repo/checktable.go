@@ -322,11 +322,12 @@ func (t *tableChecker) rewalk(ref *table.Ref) {
 // compareLive compares what the walk needs with the point's live set: a
 // collector that trusted a set with a gap would delete what is needed.
 func (t *tableChecker) compareLive(name string) error {
-	set, err := live.Load(t.ctx, livePages{t.r.store, t.r}, live.Hash(t.h.Live))
+	set, bad, err := t.loadLive(live.Hash(t.h.Live))
 	if err != nil {
 		if !damaged(err) {
 			return err
 		}
+		t.badLive[bad] = true
 		t.fault(name, fmt.Errorf("its live set: %w", err))
 		return nil
 	}
@@ -341,4 +342,18 @@ func (t *tableChecker) compareLive(name string) error {
 		}
 	}
 	return nil
+}
+
+// loadLive reads a live set, or says which of its pages is damaged.
+func (t *tableChecker) loadLive(root live.Hash) (set *live.Set, bad live.Hash, err error) {
+	set = live.NewSet()
+	for need, err := range live.Walk(t.ctx, livePages{t.r.store, t.r}, root, func(h live.Hash) bool { bad = h; return false }) {
+		if err == nil {
+			err = set.AddNeed(need)
+		}
+		if err != nil {
+			return nil, bad, err
+		}
+	}
+	return set, bad, nil
 }

@@ -75,9 +75,17 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 	if w.useLater(); len(w.later) > 0 {
 		return nil, fmt.Errorf("commit: pack %s is not in the index: %w", w.later[0].Pack, fault.Internal)
 	}
-	written, err := live.Write(ctx, w.r.store, w.live, live.WriteOptions{Absent: w.absent.Page, Salt: w.absent.Salt()})
+	known, err := w.pagesThere(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
+	}
+	written, err := live.Write(ctx, w.r.store, w.live, live.WriteOptions{Absent: w.absent.Page, Salt: w.absent.Salt(), Known: known})
+	if err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	w.pagesPut = make(map[live.Hash]bool)
+	for _, h := range written.Pages {
+		w.pagesPut[h] = true
 	}
 	intent, err := w.claim(ctx, written.Root)
 	if err != nil {
@@ -100,6 +108,28 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 		return nil, err
 	}
 	return p, w.release(ctx, intent, written.Pages, p)
+}
+
+// fewPages of a live set are put faster than looked for.
+const fewPages = 4
+
+// pagesThere tells which pages of the live set need not be put, as the job's
+// last run put them and they are still there. A round that names one of them is
+// read later than this, and counts.
+func (w *Writer) pagesThere(ctx context.Context) (func(live.Hash) bool, error) {
+	if len(w.pagesBefore) < fewPages {
+		return nil, nil
+	}
+	there := make(map[live.Hash]bool)
+	for object, err := range w.r.store.List(ctx, live.Prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list live pages: %w", err)
+		}
+		if h, err := live.ParseName(object.Name); err == nil && w.pagesBefore[h] {
+			there[h] = true
+		}
+	}
+	return func(h live.Hash) bool { return there[h] }, nil
 }
 
 // putPoint puts the point after the newest one. Of two runs that end at once

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,8 +18,8 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
 
-// A machine remembers which frames a check found damaged, in the file damaged
-// of its Local, until a check finds them whole. Its runs treat them as those
+// A machine remembers which frames and live pages a check found damaged, in the
+// file damaged of its Local, until a check finds them whole. Its runs treat them as those
 // that a collector has condemned: no hit for dedup, nothing to take over. What
 // they held is read and stored again, so that points after the check are whole.
 // The file is a round of collection with the number 0, which the vault has none
@@ -67,7 +68,7 @@ func (c *checker) remember() error {
 			needs[id] = b.need(id, frames)
 		}
 	}
-	if len(needs) == 0 {
+	if len(needs) == 0 && len(c.badLive) == 0 {
 		if err := os.Remove(l.damagedPath()); err != nil && !errors.Is(err, iofs.ErrNotExist) {
 			return fmt.Errorf("remember damage: %w", err)
 		}
@@ -77,6 +78,7 @@ func (c *checker) remember() error {
 	for _, n := range needs {
 		r.Frames = append(r.Frames, n)
 	}
+	r.Pages = slices.SortedFunc(maps.Keys(c.badLive), compareHashes)
 	slices.SortFunc(r.Frames, func(a, b live.Need) int { return bytes.Compare(a.Pack[:], b.Pack[:]) })
 	b := r.Marshal()
 	if len(b) > maxDamage {

@@ -51,9 +51,8 @@ type hollowFrame struct {
 }
 
 // chooseHollow chooses the hollow frames of a run.
-func (w *Writer) chooseHollow(o HollowLimits) *hollow {
+func (w *Writer) chooseHollow(known *needed, o HollowLimits) *hollow {
 	h := &hollow{frames: make(map[pack.ID][]bool)}
-	known := w.local.needed(w.r.ID, w.job)
 	var content, pages []hollowFrame
 	for id, shares := range known.shares {
 		p, ok := w.packOf(id)

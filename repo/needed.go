@@ -24,12 +24,16 @@ import (
 // of it in every eighth. The file is advice: without it no frame is hollow, and
 // the next run writes it anew.
 //
+// It names the pages of that point's live set, too, which need not be put again.
+//
 //	magic `tidmNED` 01, repository ID 16, u64 bytes of content that were new,
-//	u32 packs, per pack a leaf record of a live set (FORMAT.md, 7) in which a
-//	frame's need is its share in 255ths, rounded up; SHA-256 of all that
+//	u32 packs, u32 live pages, per pack a leaf record of a live set (FORMAT.md, 7)
+//	in which a frame's need is its share in 255ths, rounded up; 32 bytes per
+//	live page, ascending; SHA-256 of all that
 type needed struct {
 	fresh  uint64
 	shares map[pack.ID][]uint8 // per frame, in 255ths
+	pages  map[live.Hash]bool
 }
 
 const (
@@ -108,7 +112,7 @@ func (w *Writer) Remember() error {
 
 // writeNeeded remembers what the point just committed needs.
 func (w *Writer) writeNeeded() error {
-	n := &needed{fresh: uint64(w.fresh.Load()), shares: make(map[pack.ID][]uint8)}
+	n := &needed{fresh: uint64(w.fresh.Load()), shares: make(map[pack.ID][]uint8), pages: w.pagesPut}
 	for need := range w.live.All() {
 		if u := w.used[need.Pack]; u != nil {
 			n.shares[need.Pack] = u.shares(need.Masks())
@@ -132,7 +136,7 @@ func (w *Writer) writeNeeded() error {
 // frame the sum, and what was new in the last run of one job. Files that
 // cannot be read are passed over.
 func (l Local) needed(id seal.RepositoryID, job string) *needed {
-	sum := &needed{shares: make(map[pack.ID][]uint8)}
+	sum := &needed{shares: make(map[pack.ID][]uint8), pages: make(map[live.Hash]bool)}
 	names, err := os.ReadDir(filepath.Dir(l.neededPath(job)))
 	if err != nil {
 		return sum
@@ -156,6 +160,7 @@ func (l Local) needed(id seal.RepositoryID, job string) *needed {
 		for id, shares := range n.shares {
 			sum.add(id, shares)
 		}
+		maps.Copy(sum.pages, n.pages)
 	}
 	return sum
 }
@@ -175,32 +180,51 @@ func (n *needed) marshal(id seal.RepositoryID) []byte {
 	b := append([]byte(magicNeeded), id[:]...)
 	b = binary.LittleEndian.AppendUint64(b, n.fresh)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(n.shares)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(n.pages)))
 	for _, id := range slices.SortedFunc(maps.Keys(n.shares), func(a, b pack.ID) int { return bytes.Compare(a[:], b[:]) }) {
 		record := live.NeedOf(id, n.shares[id])
 		b = live.AppendNeed(b, &record)
+	}
+	for _, h := range slices.SortedFunc(maps.Keys(n.pages), compareHashes) {
+		b = append(b, h[:]...)
 	}
 	sum := sha256.Sum256(b)
 	return append(b, sum[:]...)
 }
 
 func parseNeeded(b []byte, id seal.RepositoryID) (*needed, error) {
-	const fixed = 8 + 16 + 8 + 4
+	const fixed = 8 + 16 + 8 + 4 + 4
 	end := len(b) - sha256.Size
 	if end < fixed || string(b[:8]) != magicNeeded || seal.RepositoryID(b[8:24]) != id || sha256.Sum256(b[:end]) != [32]byte(b[end:]) {
 		return nil, fmt.Errorf("what the last point needs: %w", fault.Corrupt)
 	}
-	n := &needed{fresh: binary.LittleEndian.Uint64(b[24:]), shares: make(map[pack.ID][]uint8)}
+	n := &needed{fresh: binary.LittleEndian.Uint64(b[24:]), shares: make(map[pack.ID][]uint8), pages: make(map[live.Hash]bool)}
 	packs := binary.LittleEndian.Uint32(b[32:])
+	pages := uint64(binary.LittleEndian.Uint32(b[36:]))
 	rest := b[fixed:end]
+	last := []byte(nil)
 	for range packs {
 		need, after, err := live.DecodeNeed(rest)
+		if err == nil && bytes.Compare(last, need.Pack[:]) >= 0 && last != nil {
+			err = fmt.Errorf("packs out of order: %w", fault.Corrupt)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("what the last point needs: %w", err)
 		}
+		last = bytes.Clone(need.Pack[:])
 		n.shares[need.Pack], rest = need.Masks(), after
 	}
-	if len(rest) > 0 {
-		return nil, fmt.Errorf("what the last point needs: %d bytes too many: %w", len(rest), fault.Corrupt)
+	if uint64(len(rest)) != pages*32 {
+		return nil, fmt.Errorf("what the last point needs: %d bytes for %d live pages: %w", len(rest), pages, fault.Corrupt)
+	}
+	for last = nil; len(rest) > 0; rest = rest[32:] {
+		if last != nil && bytes.Compare(last, rest[:32]) >= 0 {
+			return nil, fmt.Errorf("what the last point needs: live pages out of order: %w", fault.Corrupt)
+		}
+		last = rest[:32]
+		n.pages[live.Hash(last)] = true
 	}
 	return n, nil
 }
+
+func compareHashes(a, b live.Hash) int { return bytes.Compare(a[:], b[:]) }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
 
@@ -82,7 +83,7 @@ func TestNeededOfAllJobs(t *testing.T) {
 // What parses has one form, and nothing else than Corrupt is said of the rest.
 func FuzzNeeded(f *testing.F) {
 	id := seal.RepositoryID{1}
-	f.Add((&needed{fresh: 9, shares: map[pack.ID][]uint8{{1}: {1, 0, 0, 255}, {2}: {7}}}).marshal(id))
+	f.Add((&needed{fresh: 9, shares: map[pack.ID][]uint8{{1}: {1, 0, 0, 255}, {2}: {7}}, pages: map[live.Hash]bool{{3}: true, {4}: true}}).marshal(id))
 	f.Add([]byte(magicNeeded))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := parseNeeded(b, id)

@@ -61,6 +61,8 @@ type Writer struct {
 	closed  []*building                // packs on their way
 	claims  claims
 
+	pagesBefore, pagesPut map[live.Hash]bool // of live sets: of the job's last point, of this one
+
 	mu      sync.Mutex
 	pending map[chunk.ID]table.Address
 	own     map[pack.ID]pack.Geometry // packs that this run has stored
@@ -146,7 +148,9 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 		if o.Hollow == (HollowLimits{}) {
 			o.Hollow = defaultHollow()
 		}
-		w.hollow = w.chooseHollow(o.Hollow)
+		known := l.needed(r.ID, w.job)
+		w.pagesBefore = known.pages
+		w.hollow = w.chooseHollow(known, o.Hollow)
 	}
 	inner, stop := context.WithCancel(ctx)
 	w.stop = stop
