@@ -360,18 +360,7 @@ func (s *saver) count(it *item, e *table.Entry) {
 	}
 	p := s.run.job.Progress
 	p.Files.Add(1)
-	if e.UID != s.lastUser || len(s.users) == 0 {
-		s.lastUser = e.UID
-		if _, ok := s.users[e.UID]; !ok {
-			s.users[e.UID], _ = s.run.names.UserName(e.UID)
-		}
-	}
-	if e.GID != s.lastGroup || len(s.groups) == 0 {
-		s.lastGroup = e.GID
-		if _, ok := s.groups[e.GID]; !ok {
-			s.groups[e.GID], _ = s.run.names.GroupName(e.GID)
-		}
-	}
+	s.owner(e)
 }
 
 // finish commits the point.
@@ -464,15 +453,4 @@ func (s *saver) usePages(ctx context.Context, root *table.Root) error {
 		}
 	}
 	return nil
-}
-
-// named leaves out numbers without a name.
-func named(m map[uint32]string) map[uint32]string {
-	out := make(map[uint32]string, len(m))
-	for id, name := range m {
-		if name != "" {
-			out[id] = name
-		}
-	}
-	return out
 }

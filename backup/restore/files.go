@@ -73,7 +73,7 @@ func (r *restorer) restore(ctx context.Context, j *fileJob) (outcome, error) {
 		_ = j.dir.root.Remove(temp) // what is left is removed by the next restore
 		return out, err
 	}
-	if err := r.apply(j.dir.at(temp), j.entry, j.dir.owned(j.entry)); err != nil {
+	if err := r.apply(j.dir.at(temp), j.entry, j.dir.owned(r.owners, j.entry)); err != nil {
 		r.warn(table.Path(j.entry.Key), err.Error())
 	}
 	if name, out, err = r.settle(j, temp, name, out); err != nil || out == unchanged || out == skipped {
@@ -330,7 +330,7 @@ func zeroRun(b []byte, at int64) (n int, zero bool) {
 // owned tells that it belongs to whom it should already.
 func (r *restorer) apply(at meta.At, e *table.Entry, owned bool) error {
 	w := &meta.Wanted{
-		Type: typeOf(e.Kind), Mode: e.Mode, UID: e.UID, GID: e.GID,
+		Type: typeOf(e.Kind), Mode: e.Mode, UID: r.owners.users.id(e.UID), GID: r.owners.groups.id(e.GID),
 		MTime: meta.Time{Sec: e.MTime.Sec, Nsec: int32(e.MTime.Nsec)},
 	}
 	what := meta.Owner | meta.Mode | meta.Xattrs | meta.Times
@@ -339,7 +339,7 @@ func (r *restorer) apply(at meta.At, e *table.Entry, owned bool) error {
 	}
 	for _, x := range e.Xattrs {
 		if r.root || strings.HasPrefix(x.Name, "user.") || strings.HasPrefix(x.Name, "system.posix_acl_") {
-			w.Xattrs = append(w.Xattrs, meta.Xattr{Name: x.Name, Value: x.Value})
+			w.Xattrs = append(w.Xattrs, meta.Xattr{Name: x.Name, Value: r.owners.xattr(x.Name, x.Value)})
 		}
 	}
 	// A folder may have got default ACLs from the one above it.

@@ -76,7 +76,9 @@ func (d *dir) at(name string) meta.At {
 }
 
 // owned says whether a new file in the folder belongs to an entry's owner.
-func (d *dir) owned(e *table.Entry) bool { return d.known && d.uid == e.UID && d.gid == e.GID }
+func (d *dir) owned(o *owners, e *table.Entry) bool {
+	return d.known && d.uid == o.users.id(e.UID) && d.gid == o.groups.id(e.GID)
+}
 
 func (s *folders) close() { s.cut(0) }
 

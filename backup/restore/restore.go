@@ -53,6 +53,7 @@ type Job struct {
 	To         string // with Path its content lands here, else the absolute paths are made below it
 	InPlace    bool   // restore to where it was; To is not used
 	OnConflict OnConflict
+	OwnerNames bool      // owners by name where this host has it; else by number
 	Progress   *Progress // nil: nobody watches
 }
 
@@ -81,6 +82,7 @@ type Report struct {
 	Copied                        uint64 // restored under another name
 	WarningCount                  uint64
 	Warnings                      []repo.Warning // the first 1,000
+	Owners                        []string       // of users and groups that have other numbers here: what became of them
 }
 
 // workers is how many files are written at a time: making a file waits for
@@ -95,6 +97,7 @@ type restorer struct {
 	verify *repo.Verifier
 	base   *os.Root
 	root   bool // may give files away
+	owners *owners
 
 	jobs    chan *fileJob
 	big     chan struct{} // one token per big file under way
@@ -112,7 +115,7 @@ func Run(ctx context.Context, r *repo.Repository, job Job) (*Report, error) {
 	rs := &restorer{
 		job: &job, repo: r, root: os.Geteuid() == 0,
 		jobs: make(chan *fileJob, 256), big: make(chan struct{}, bigFiles),
-		links: newLinks(), renamed: make(map[string]string),
+		owners: newOwners(job.Point, job.OwnerNames), links: newLinks(), renamed: make(map[string]string),
 	}
 	if job.Progress == nil {
 		job.Progress = &Progress{}
@@ -143,6 +146,7 @@ func Run(ctx context.Context, r *repo.Repository, job Job) (*Report, error) {
 	if err := rs.finishFolders(ctx, sel); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
+	rs.report.Owners = rs.owners.told()
 	rs.report.Finished = time.Now()
 	return &rs.report, nil
 }

@@ -17,6 +17,7 @@ type restoreOptions struct {
 	to         string
 	inPlace    bool
 	onConflict string
+	ownerNames bool
 }
 
 func newRestore(app *cli.App) *cobra.Command {
@@ -34,7 +35,12 @@ made below that folder. With --in-place everything goes back to where it was.
 Where something is in the way, --on-conflict decides: "copy" (the default)
 leaves it and writes beside it, as "2026-11-22 10-00 Copy of NAME", "overwrite"
 replaces it, "skip" leaves it. A restore that was stopped can be run again; what
-is there already and equal is not written twice.`,
+is there already and equal is not written twice.
+
+Owners go by number, as in a mount, so that a machine restored from a rescue
+system is right when it starts. With --owner-names a user or group gets the
+number that its name has on this host, also in ACLs, and keeps the point's where
+there is no such name. What has another number here is told either way.`,
 		Example: `  tidemark restore latest:/home/me/letters --to /tmp/letters
   tidemark restore 2026-11-22 --to /mnt/new
   tidemark restore "3d ago:/etc/fstab" --in-place --on-conflict overwrite`,
@@ -51,6 +57,7 @@ is there already and equal is not written twice.`,
 	f.BoolVar(&o.inPlace, "in-place", false, "restore everything to where it was")
 	f.StringVar(&o.onConflict, "on-conflict", "copy", "what is in the way: copy, overwrite or skip")
 	deletedFlag(c, &o.deleted)
+	f.BoolVar(&o.ownerNames, "owner-names", false, "give files to the users and groups that have their owners' names on this host, whatever their numbers")
 	return c
 }
 
@@ -75,7 +82,7 @@ func (o *restoreOptions) run(ctx context.Context, app *cli.App, arg string) erro
 }
 
 func (o *restoreOptions) job() (restore.Job, error) {
-	job := restore.Job{InPlace: o.inPlace}
+	job := restore.Job{InPlace: o.inPlace, OwnerNames: o.ownerNames}
 	if !o.inPlace {
 		if o.to == "" {
 			return job, cli.Usage("restore: say where to: --to DIR or --in-place")
@@ -100,8 +107,6 @@ func (o *restoreOptions) job() (restore.Job, error) {
 }
 
 // runRestore runs the job with progress on a terminal and prints what it did.
-// (Names of restore.Report and restore.Progress are assumed to be like those
-// of package backup; adapt them.)
 func runRestore(ctx context.Context, app *cli.App, r *opened, job restore.Job) error {
 	p := &restore.Progress{}
 	job.Progress = p
@@ -124,13 +129,17 @@ func runRestore(ctx context.Context, app *cli.App, r *opened, job restore.Job) e
 			Skipped  uint64        `json:"skipped"`
 			Copied   uint64        `json:"copied"`
 			Warnings []warningJSON `json:"warnings"`
-		}{job.Point.ID.String(), report.Files, report.Bytes, report.Skipped, report.Copied, newWarningsJSON(report.Warnings)})
+			Owners   []string      `json:"owners,omitempty"`
+		}{job.Point.ID.String(), report.Files, report.Bytes, report.Skipped, report.Copied, newWarningsJSON(report.Warnings), report.Owners})
 		if err != nil {
 			return err
 		}
 	} else {
 		for _, w := range report.Warnings {
 			fmt.Fprintf(app.Stderr, "tidemark: warning: %s: %s\n", cli.Quote(w.Path), cli.Quote(w.Reason))
+		}
+		for _, note := range report.Owners {
+			app.Notef("tidemark: %s", cli.Quote(note))
 		}
 		app.Printf("restored %s, %s, of point %s\n", cli.Counted(report.Files, "file", "files"), cli.Size(report.Bytes), job.Point.ID.Short())
 	}
