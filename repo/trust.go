@@ -56,7 +56,7 @@ func (r *Repository) needOfPoints(ctx context.Context, except uint64) (*live.Set
 }
 
 func addNeeds(ctx context.Context, r *Repository, set *live.Set, h *point.Header, skip func(live.Hash) bool) error {
-	for need, err := range live.Walk(ctx, r.store, h.Live, skip) {
+	for need, err := range live.Walk(ctx, livePages{r.store, r}, h.Live, skip) {
 		if err != nil {
 			return err
 		}
