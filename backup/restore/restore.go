@@ -146,7 +146,9 @@ func Run(ctx context.Context, r *repo.Repository, job Job) (*Report, error) {
 	if err := rs.finishFolders(ctx, sel); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
-	rs.report.Owners = rs.owners.told()
+	if rs.root {
+		rs.report.Owners = rs.owners.told()
+	}
 	rs.report.Finished = time.Now()
 	return &rs.report, nil
 }
