@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -16,13 +14,11 @@ import (
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
-	"github.com/tidemark-backup/tidemark/repo/index"
 	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
-	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
@@ -271,147 +267,6 @@ func (p *checkedPack) covers(offset, length uint32) bool {
 	}
 	_, ends = slices.BinarySearch(p.starts, end)
 	return begins && (ends || end == p.Total || g < len(p.gaps) && p.gaps[g].from == end)
-}
-
-// readData reads packs whole and compares every frame and chunk.
-func (c *checker) readData(ctx context.Context) error {
-	if c.o.ReadData <= 0 {
-		return nil
-	}
-	var ids []pack.ID
-	for id := range c.heads {
-		if c.o.ReadData >= 1 || rand.Float64() < c.o.ReadData {
-			ids = append(ids, id)
-		}
-	}
-	slices.SortFunc(ids, func(a, b pack.ID) int { return bytes.Compare(a[:], b[:]) })
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(processors())
-	done := 0
-	for _, id := range ids {
-		group.Go(func() error {
-			n, err := c.readPack(ctx, c.heads[id])
-			if err != nil {
-				return err
-			}
-			c.mu.Lock()
-			done++
-			c.read[id] = true
-			c.report.PacksRead++
-			c.report.Bytes += n
-			k := done
-			c.mu.Unlock()
-			if c.o.Progress != nil {
-				c.o.Progress(k, len(ids))
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
-// readPack reads all frames of a pack that are there, and returns how many
-// bytes those were. It reads them again if a replica could heal it.
-func (c *checker) readPack(ctx context.Context, p *checkedPack) (int64, error) {
-	n, err := c.readPackOnce(ctx, p)
-	c.mu.Lock()
-	b := c.bad[p.id]
-	c.mu.Unlock()
-	if err != nil || b == nil {
-		return n, err
-	}
-	if _, healed := c.healed(ctx, p.id, b.err); !healed {
-		return n, nil
-	}
-	c.mu.Lock()
-	delete(c.bad, p.id)
-	c.mu.Unlock()
-	return c.readPackOnce(ctx, p)
-}
-
-func (c *checker) readPackOnce(ctx context.Context, p *checkedPack) (int64, error) {
-	h, err := c.r.readHead(ctx, p.id)
-	if err != nil {
-		if damaged(err) {
-			c.breakPack(p.id, fmt.Errorf("changed while it was checked: %w", fault.Corrupt), -1)
-			err = nil
-		}
-		return 0, err
-	}
-	raw := make([]byte, p.Total)
-	good := make([]bool, h.Frames())
-	read := int64(h.Size())
-	frame := c.frames(ctx, p)
-	for i := range good {
-		if p.gone(i) {
-			continue
-		}
-		sealed, err := frame(i)
-		if err != nil && !damaged(err) {
-			return 0, err
-		}
-		if err == nil && sha256.Sum256(sealed) != h.Hashes[i] {
-			err = fmt.Errorf("frame %d does not match its SHA-256: %w", i, fault.Corrupt)
-		}
-		var b []byte
-		if err == nil {
-			read += int64(len(sealed))
-			b, err = c.r.unsealFrame(nil, p.opened, i, sealed)
-		}
-		if err != nil {
-			c.breakPack(p.id, err, i)
-			continue
-		}
-		start, _ := p.Span(i)
-		copy(raw[start:], b)
-		good[i] = true
-	}
-	list, err := c.r.chunkList(h, p.Geometry)
-	if err != nil {
-		c.breakPack(p.id, err, -1)
-		return read, nil
-	}
-	c.compareChunks(p, list, raw, good)
-	return read, nil
-}
-
-// frames returns what reads the stored frames of a pack. The object of one that
-// has not been moved is read at once: each read is a round trip.
-func (c *checker) frames(ctx context.Context, p *checkedPack) func(int) ([]byte, error) {
-	var buf []byte
-	one := func(i int) ([]byte, error) { return c.r.readFrame(ctx, p.opened, i, &buf) }
-	if p.moved != nil {
-		return one
-	}
-	object := make([]byte, p.opened.frames[p.Frames()])
-	n, err := place.Get(ctx, c.r.store, p.id.Name(), 0, object)
-	if err != nil || n < len(object) {
-		return one // moved since, or each frame says what is wrong
-	}
-	return func(i int) ([]byte, error) { return object[p.opened.frames[i]:p.opened.frames[i+1]], nil }
-}
-
-// gone says whether a compaction did not keep a frame.
-func (o *opened) gone(i int) bool {
-	_, _, _, err := o.frame(i)
-	return err != nil
-}
-
-func (c *checker) compareChunks(p *checkedPack, list []index.Chunk, raw []byte, good []bool) {
-	key := c.r.ChunkKey()
-	if p.Kind == pack.Pages {
-		key = c.r.PageKey()
-	}
-	hasher := chunk.NewHasher(&key)
-	for _, ch := range list {
-		first, last := p.FrameOf(ch.Offset), p.FrameOf(ch.Offset+ch.Length-1)
-		if slices.Contains(good[first:last+1], false) || hasher.Sum(raw[ch.Offset:ch.Offset+ch.Length]) == ch.ID {
-			continue
-		}
-		for i := first; i <= last; i++ {
-			c.breakPack(p.id, fmt.Errorf("chunk %s has other bytes than when it was written: %w", ch.ID, fault.Corrupt), i)
-		}
-	}
 }
 
 // breakPack notes that a frame, or with -1 the whole pack, is damaged.
