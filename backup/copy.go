@@ -8,6 +8,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -180,6 +181,9 @@ func (c *copies) begin() error {
 		if err := os.Remove(filepath.Join(c.dir, "state")); err != nil && !errors.Is(err, iofs.ErrNotExist) {
 			return err
 		}
+		c.removeOthers(state{})
+	} else {
+		c.removeOthers(c.old.state) // of runs that died
 	}
 	if c.old == nil || c.pagesAt > 2*live+1<<20 {
 		// Pages that are still of use are copied when they are kept.
@@ -195,10 +199,8 @@ func (c *copies) begin() error {
 	if err := c.pages.Truncate(int64(c.pagesAt)); err != nil {
 		return err
 	}
-	c.sideN = 1
-	if c.old != nil {
-		c.sideN = c.old.sideN + 1
-	}
+	// Drawn at random, so that no other file of side records has its checksums.
+	c.sideN = rand.Uint64()
 	if c.sideOut, err = os.OpenFile(c.path("side", c.sideN), flags|os.O_TRUNC, 0o600); err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func TestMovedFramesLeftOut(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 		}
-		m.delete("points/0000000000000001")
+		bury(t, m.store, m.open().ID, "points/0000000000000001")
 		m.whole()
 	}
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // worthReading is the part of a large file's content that must lie in hollow
-// frames for the whole of it to be read again: one eighth.
-const worthReading = 8
+// frames for the whole of it to be read again: one sixteenth.
+const worthReading = 16
 
 // stale says whether an unchanged file should be read again all the same, as
 // enough of its content lies in frames that the writer wants to die. The answer
