@@ -141,6 +141,7 @@ const patience = 2 * time.Second
 // changes meanwhile is read again, up to three times.
 func (r *reader) small(b *batch, it *item) error {
 	start := len(b.arena)
+	var data []meta.Extent
 	for try := 0; ; try++ {
 		b.arena = b.arena[:start]
 		f, st, err := open(b.folder, it)
@@ -149,6 +150,7 @@ func (r *reader) small(b *batch, it *item) error {
 		}
 		err = r.smallContent(b, it, f, st)
 		grown := it.size >= maxSmall
+		data = dataOf(f, st, it.size)
 		changed := err == nil && (grown || hasChanged(f, st))
 		_ = f.Close() // only read
 		if err != nil {
@@ -166,7 +168,7 @@ func (r *reader) small(b *batch, it *item) error {
 		}
 	}
 	r.run.bytesRead.Add(it.size)
-	r.cutSmall(it, b.arena[start:])
+	r.cutSmall(it, b.arena[start:], data)
 	return nil
 }
 
@@ -226,14 +228,51 @@ func growArena(b []byte, n int) []byte {
 // maxInline is the size up to which a file's content stands in its entry.
 const maxInline = 512
 
-// cutSmall cuts and hashes the content of a small file.
-func (r *reader) cutSmall(it *item, content []byte) {
+// dataOf returns where a file has data, if it may have holes: that it takes less
+// room than its size tells, and costs two system calls to find out.
+func dataOf(f *os.File, st *walk.Stat, size int64) []meta.Extent {
+	if size <= maxInline || st.Blocks*512 >= size {
+		return nil
+	}
+	data := []meta.Extent{}
+	for x, err := range meta.Extents(f, size) {
+		if err != nil {
+			return nil // then its holes are zeros
+		}
+		data = append(data, x)
+	}
+	return data
+}
+
+// cutSmall cuts and hashes the content of a small file: of what has data; all of
+// it if that is nil.
+func (r *reader) cutSmall(it *item, content []byte, data []meta.Extent) {
 	it.entry.Size = uint64(len(content))
 	if len(content) <= maxInline {
 		it.entry.Inline = content
 		return
 	}
 	it.chunks = make([]piecePart, 0, 1+len(content)/r.run.params.Avg)
+	if data == nil {
+		r.cut(it, content)
+		return
+	}
+	at := int64(0)
+	for _, x := range data {
+		it.hole(x.Offset - at)
+		at = x.Offset + x.Length
+		r.cut(it, content[x.Offset:at])
+	}
+	it.hole(int64(len(content)) - at)
+}
+
+func (it *item) hole(n int64) {
+	if n > 0 {
+		it.chunks = append(it.chunks, piecePart{hole: uint64(n)})
+	}
+}
+
+func (r *reader) cut(it *item, content []byte) {
 	for len(content) > 0 {
 		n := len(content)
 		if n >= 2*r.run.params.Min {

@@ -436,4 +436,7 @@ func TestMemoryOfMuchData(t *testing.T) {
 	p.backup("without local state")
 	_, memory := p.run("check", "--read-data", "--passphrase-file", filepath.Join(p.dir, "passphrase"))
 	t.Logf("check: %d MiB of memory", memory>>10)
+	if memory > maxMemory {
+		t.Errorf("check took %d MiB of memory", memory>>10)
+	}
 }
