@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
@@ -97,7 +96,8 @@ func (c *claims) all() []string {
 }
 
 // note writes the names down. It is done before an intent is put: one that was
-// not noted would stay until it falls.
+// not noted would stay until it falls. So would one that a power cut takes from
+// the file, which is not worth a sync in every run.
 func (c *claims) note() error {
 	if c.record == "" {
 		return nil
@@ -112,10 +112,10 @@ func (c *claims) note() error {
 		}
 		return nil
 	}
-	if err := durable.MkdirAll(filepath.Dir(c.record), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(c.record), 0o700); err != nil {
 		return err
 	}
-	return durable.WriteFile(c.record, []byte(text), 0o600)
+	return os.WriteFile(c.record, []byte(text), 0o600)
 }
 
 // Checkpoint claims what the run has stored and used so far, if it is time to.
