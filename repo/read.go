@@ -84,7 +84,7 @@ func (r *Repository) openStored(ctx context.Context, o *opened, i, want int) (co
 		r.reader.buffers.give(buf)
 		return content{}, err
 	}
-	if o.from == r && r.mender.away.Load() {
+	if o.from == r && r.mender.away.Load() && r.present(ctx) { // not just what is still open of it
 		r.tellBack()
 	}
 	c, err := r.openSealed(o, i, sealed, buf, want)

@@ -268,8 +268,19 @@ func (r *Repository) mendIdentity(ctx context.Context) {
 }
 
 // present says whether the repository is in its own place: a folder on which
-// nothing is mounted is there, too, and is empty.
+// nothing is mounted is there, too, and is empty. The listing is asked as well,
+// since a folder that was unmounted under us still reads what is open.
 func (r *Repository) present(ctx context.Context) bool {
+	listed := false
+	for o, err := range r.store.List(ctx, nameRepository) {
+		if err != nil {
+			return false
+		}
+		listed = listed || o.Name == nameRepository
+	}
+	if !listed {
+		return false
+	}
 	raw, err := store.ReadAll(ctx, r.store, nameRepository, sizeRepository)
 	return err == nil && bytes.Equal(raw, r.raw)
 }
