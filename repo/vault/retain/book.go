@@ -151,11 +151,9 @@ func (b *Book) Admit(ctx context.Context, key ed25519.PrivateKey, r Reading, arr
 // arrivalBefore returns when the point before a sequence arrived, 0 if that is
 // not known.
 func (s *State) arrivalBefore(sequence uint64) int64 {
-	var at int64
-	for _, n := range s.order {
-		if n < sequence {
-			at = s.points[n].Arrival
-		}
+	i, _ := slices.BinarySearch(s.order, sequence)
+	if i == 0 {
+		return 0
 	}
-	return at
+	return s.points[s.order[i-1]].Arrival
 }

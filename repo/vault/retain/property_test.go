@@ -203,6 +203,30 @@ func FuzzFold(f *testing.F) {
 	})
 }
 
+// FuzzParsePolicy: what is accepted can be written and read again, and says
+// when everything ends.
+func FuzzParsePolicy(f *testing.F) {
+	for _, text := range histories {
+		f.Add([]byte(text))
+	}
+	f.Add([]byte(`{"zone": "Asia/Tokyo", "keep_last": 9, "floors": {"daily": 7}, "immutable": "locked", "daily": {"keep": 7}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := ParsePolicy(text)
+		if err != nil {
+			return
+		}
+		if again := p.Clone(); string(again.Marshal()) != string(p.Marshal()) {
+			t.Fatalf("%s, and then %s", again.Marshal(), p.Marshal())
+		}
+		s := &State{Policy: p}
+		for _, tag := range s.Assign(1_700_000_000, 0) {
+			if tag.Expiry <= 1_700_000_000 || tag.Slot > 1_700_000_000 {
+				t.Fatalf("%s gives %+v", text, tag)
+			}
+		}
+	})
+}
+
 func wild(random *rand.Rand, n func(int) uint64, now int64) ledger.Record {
 	tags := []ledger.Tag{{Tier: ledger.Tier(n(9)), Slot: int64(n(3)), Expiry: now + random.Int64N(20*day)}}[:random.IntN(2)]
 	switch n(10) {
