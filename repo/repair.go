@@ -56,7 +56,7 @@ type RepairReport struct {
 func Repair(ctx context.Context, r *Repository, o RepairOptions) (*RepairReport, error) {
 	d := &RepairReport{}
 	k := &keySource{r: r, local: o.Local, damage: map[pack.ID]*badPack{}}
-	so := scrub.RepairOptions{Options: o.Scrub, Sources: o.Sources, Told: o.Told}
+	so := scrub.RepairOptions{Options: o.Scrub, Sources: append([]scrub.Source{scrub.FromParity(r.store)}, o.Sources...), Told: o.Told}
 	for _, p := range r.replicas {
 		so.Sources = append(so.Sources, scrub.Replica("replica "+p.Name, p.Store, r.ID))
 	}

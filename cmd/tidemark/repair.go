@@ -117,7 +117,7 @@ func (o *repairOptions) keyless(ctx context.Context, app *cli.App) (err error) {
 	if err != nil {
 		return err
 	}
-	d, err := scrub.Repair(ctx, s, scrub.RepairOptions{Options: options, Sources: append(sources, scrub.Itself())})
+	d, err := scrub.Repair(ctx, s, scrub.RepairOptions{Options: options, Sources: append(append([]scrub.Source{scrub.FromParity(s)}, sources...), scrub.Itself())})
 	stop()
 	if err != nil {
 		return err

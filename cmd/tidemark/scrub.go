@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/all"
@@ -18,6 +19,7 @@ import (
 
 type scrubOptions struct {
 	limit, maxAge, maxTime string
+	parity                 int
 }
 
 func newScrub(app *cli.App) *cobra.Command {
@@ -34,7 +36,10 @@ what was not read for longest; one that was stopped, or that --max-time ended,
 is gone on with by the next. So a large place can be scrubbed a part each night.
 
 Each damaged, missing or foreign object is named, and the exit code then is 6.
-"tidemark repair" heals what can be healed, and names the files that cannot.`,
+"tidemark repair" heals what can be healed, and names the files that cannot.
+
+With --parity 5 each pack that is read whole and has no parity gets some, of 5 %
+of its size: damage to as much of it heals without a replica.`,
 		Example: `  tidemark vault scrub
   tidemark vault scrub --max-age 30d --max-time 2h --limit 50M`,
 		Args: arguments(cobra.NoArgs),
@@ -43,6 +48,7 @@ Each damaged, missing or foreign object is named, and the exit code then is 6.
 	f := c.Flags()
 	f.StringVar(&o.limit, "limit", "", "read at most so many bytes in a second, such as 50M")
 	f.StringVar(&o.maxAge, "max-age", "", "pass over what was found whole within this time, such as 30d")
+	f.IntVar(&o.parity, "parity", 0, "give packs that have none so many percent of parity, from which damage heals")
 	f.StringVar(&o.maxTime, "max-time", "", "stop after this time, such as 2h")
 	return c
 }
@@ -73,6 +79,15 @@ func (o *scrubOptions) run(ctx context.Context, app *cli.App) error {
 	s, id, err := openPlace(ctx, app)
 	if err != nil {
 		return err
+	}
+	if o.parity < 0 || o.parity > scrub.MaxParity {
+		return errors.Join(cli.Usage("--parity=%d: give percent, 1 to %d", o.parity, scrub.MaxParity), closePlace(s))
+	}
+	if o.parity > 0 {
+		options.Whole = func(ctx context.Context, pack pack.ID, object []byte) error {
+			_, err := scrub.MakeParity(ctx, s, id, pack, object, o.parity)
+			return err
+		}
 	}
 	stop, err := prepareScrub(app, id, &options)
 	if err != nil {

@@ -57,6 +57,7 @@ func shapes() []shape {
 		{prefix: pack.MovedPrefix, limit: pack.MaxMoved, verify: verifyMoved, owner: 8},
 		{prefix: ledger.Prefix + "roll-", limit: ledger.MaxRoll, verify: verifyRoll, owner: 12},
 		{prefix: ledger.Prefix, limit: ledger.MaxEntry, verify: verifyEntry, owner: 8},
+		{prefix: prefixParity, limit: maxParityObject, verify: verifyParity, owner: 8},
 		{prefix: "gc/", limit: pack.MaxObject, verify: verifyRound, owner: 8},
 		{prefix: intents, limit: small, verify: verifyIntent, owner: 8, unproven: true},
 		{prefix: nameRepository, limit: small, verify: verifyRepository, owner: 8, unproven: true},
