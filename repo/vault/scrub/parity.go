@@ -29,7 +29,7 @@ func ParityName(id pack.ID) string { return prefixParity + id.Name()[len(pack.Pr
 
 // Parity returns the parity of a pack's object: Reed-Solomon over 100 runs of
 // its bytes, so that damage to as many runs as there are percent heals. The
-// bytes are those of FORMAT.md, 9.3.
+// bytes are those of FORMAT.md, 9.5.
 func Parity(repository [16]byte, id pack.ID, object []byte, percent int) ([]byte, error) {
 	if percent < 1 || percent > MaxParity || len(object) == 0 || len(object) > pack.MaxObject {
 		return nil, fmt.Errorf("parity of %d percent for %d bytes: %w", percent, len(object), fault.Invalid)
