@@ -95,7 +95,7 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	if absent.Hits(w.live, written.Pages) || absent.New(w.absent) {
+	if absent.Hits(w.live, written.Pages) || absent.New(w.absent) || w.absent.Outdated(absent) {
 		// The pass that follows finds what was stored: where it takes over the
 		// claims, they go when it has its point, else nothing needs them.
 		if w.claims.record == "" {
@@ -103,7 +103,7 @@ func (w *Writer) Commit(ctx context.Context, root *table.Root, d Details) (*Poin
 		}
 		return nil, ErrCondemned
 	}
-	p, err := w.putPoint(ctx, root, written.Root, d)
+	p, err := w.putPoint(ctx, intent, root, d)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +133,9 @@ func (w *Writer) pagesThere(ctx context.Context) (func(live.Hash) bool, error) {
 }
 
 // putPoint puts the point after the newest one. Of two runs that end at once
-// the loser chains itself to the winner's point and tries again.
-func (w *Writer) putPoint(ctx context.Context, root *table.Root, set live.Hash, d Details) (*Point, error) {
+// the loser chains itself to the winner's point and tries again. A claim that
+// has fallen is nothing to put a point on.
+func (w *Writer) putPoint(ctx context.Context, intent *keep.Intent, root *table.Root, d Details) (*Point, error) {
 	for range 100 {
 		listed, err := w.r.listed(ctx) // a replica's would be no answer to what number is free
 		if err != nil {
@@ -145,9 +146,14 @@ func (w *Writer) putPoint(ctx context.Context, root *table.Root, set live.Hash, 
 			return nil, fmt.Errorf("commit: %w", err)
 		}
 		b := &body{Details: d, entries: root.Count, level: root.Level, root: root.Page}
-		object, h, err := w.sealPoint(b, set, previous, sequence+1)
+		object, h, err := w.sealPoint(b, intent.Live, previous, sequence+1)
 		if err != nil {
 			return nil, err
+		}
+		if gone, err := keep.Gone(ctx, w.r.store, intent); err != nil {
+			return nil, fmt.Errorf("commit: %w", err)
+		} else if gone {
+			return nil, ErrCondemned
 		}
 		err = w.r.store.Put(ctx, point.Name(h.Sequence), object)
 		if errors.Is(err, fault.Exist) {
@@ -228,7 +234,7 @@ func (w *Writer) release(ctx context.Context, i *keep.Intent, pages []live.Hash,
 		if err != nil {
 			return fmt.Errorf("commit: point %s is written, but whether it is whole could not be seen; run check: %w", p.ID.Short(), err)
 		}
-		if absent.Hits(w.live, pages) || absent.New(w.absent) {
+		if absent.Hits(w.live, pages) || absent.New(w.absent) || w.absent.Outdated(absent) {
 			return fmt.Errorf("commit: point %s is not whole: a collector removed frames of it while this machine was held up; back up again: %w", p.ID.Short(), fault.Corrupt)
 		}
 	}

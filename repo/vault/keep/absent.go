@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,63 +29,271 @@ type Absent struct {
 	unread  []Unread
 	covered []Unread // damaged, but another object of the round says as much
 	trusted *live.Set
+
+	seen uint64 // every round up to this one was read, or a fold that stands for it
+	fold uint64 // the last round that the newest fold stands for; 0: there is none
 }
 
-// Unread is a round that is damaged.
+// Unread is a round, or a fold, that is damaged.
 type Unread struct {
 	Name string
 	Err  error
 }
 
+// newAbsent returns one that names nothing.
+func newAbsent() *Absent {
+	return &Absent{frames: map[pack.ID][]uint8{}, pages: map[live.Hash]bool{}}
+}
+
+// listing is what is there of rounds.
+type listing struct {
+	fold      uint64          // the newest; those below it do not count
+	folds     []store.Object  // all of them, ascending
+	condemned map[uint64]bool // rounds above the newest fold
+	dropped   map[uint64]bool
+	old       []store.Object // rounds that the newest fold stands for
+	last      uint64         // the greatest number of all
+	seen      uint64         // up to this number none is missing
+}
+
+// rounds returns the numbers of those that a reader must know, ascending.
+func (l *listing) rounds() []uint64 {
+	var out []uint64
+	for n := range l.condemned {
+		out = append(out, n)
+	}
+	for n := range l.dropped {
+		if !l.condemned[n] {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// listRounds lists the rounds. A listing is not made in one moment: one that
+// shows a round and not the one before it was overtaken, and is made again. A
+// round that is missing for good is damage: it is as if it had named nothing,
+// for collectors, too, so that what it named stays.
+func listRounds(ctx context.Context, s store.Store) (*listing, error) {
+	for tries := 0; ; tries++ {
+		l := &listing{condemned: map[uint64]bool{}, dropped: map[uint64]bool{}}
+		var rounds []store.Object
+		for o, err := range s.List(ctx, Rounds) {
+			if err != nil {
+				return nil, fmt.Errorf("list rounds of collection: %w", err)
+			}
+			n, kind, ok := parseRoundName(o.Name)
+			if !ok {
+				continue
+			}
+			l.last = max(l.last, n)
+			if kind == kindFolded {
+				l.folds, l.fold = append(l.folds, o), max(l.fold, n)
+				continue
+			}
+			rounds = append(rounds, o)
+		}
+		for _, o := range rounds {
+			n, kind, _ := parseRoundName(o.Name)
+			switch {
+			case n <= l.fold:
+				l.old = append(l.old, o)
+			case kind == kindDropped:
+				l.dropped[n] = true
+			default:
+				l.condemned[n] = true
+			}
+		}
+		for l.seen = l.fold; l.condemned[l.seen+1] || l.dropped[l.seen+1]; l.seen++ {
+		}
+		if l.seen == l.last || tries == 3 {
+			l.seen = l.last
+			return l, nil
+		}
+	}
+}
+
+// parseRoundName returns number and kind of a round, or of a fold, that is
+// stored under name.
+func parseRoundName(name string) (number uint64, kind string, ok bool) {
+	digits, kind, _ := strings.Cut(strings.TrimPrefix(name, Rounds), "-")
+	n, err := strconv.ParseUint(digits, 16, 64)
+	ok = err == nil && len(digits) == 16 && n > 0 && (kind == kindCondemned || kind == kindDropped || kind == kindFolded)
+	return n, kind, ok && fmt.Sprintf("%s%016x-%s", Rounds, n, kind) == name
+}
+
 // ReadRounds reads all rounds of a repository. Those that are damaged are no
 // error: see Unread.
 func ReadRounds(ctx context.Context, s store.Store, repository [16]byte) (*Absent, error) {
-	condemned, dropped := map[uint64]string{}, map[uint64]string{}
-	a := &Absent{frames: map[pack.ID][]uint8{}, pages: map[live.Hash]bool{}}
-	for object, err := range s.List(ctx, rounds) {
+	for tries := 0; ; tries++ {
+		l, err := listRounds(ctx, s)
 		if err != nil {
-			return nil, fmt.Errorf("list rounds of collection: %w", err)
+			return nil, err
 		}
-		digits, kind, _ := strings.Cut(strings.TrimPrefix(object.Name, rounds), "-")
-		n, err := strconv.ParseUint(digits, 16, 64)
-		if err != nil || len(digits) != 16 {
-			continue
-		}
-		switch kind {
-		case "condemned":
-			condemned[n] = object.Name
-		case "dropped":
-			dropped[n] = object.Name
+		// One that is not there was folded and deleted since it was listed. If
+		// that is so again and again, it is lost.
+		r := &roundReader{store: s, repository: repository, lost: tries == 5}
+		a, err := r.all(ctx, l)
+		if !errors.Is(err, fault.NotExist) {
+			return a, err
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(condemned)) {
-		if _, ok := dropped[n]; !ok {
-			dropped[n] = condemned[n]
-		}
-	}
-	for _, n := range slices.Sorted(maps.Keys(dropped)) {
-		err := a.read(ctx, s, repository, n, dropped[n])
-		if bad(err) && condemned[n] != "" && condemned[n] != dropped[n] {
-			a.covered = append(a.covered, Unread{dropped[n], err})
-			if err = a.read(ctx, s, repository, n, condemned[n]); err == nil { // it names more
-				continue
-			}
-			a.covered = a.covered[:len(a.covered)-1]
-		}
+}
+
+// roundReader reads the rounds of a listing.
+type roundReader struct {
+	store      store.Store
+	repository [16]byte
+	lost       bool // what is not there is damage
+
+	open    []*Round // condemned, and not dropped
+	dropped []*Round
+	folded  *Fold    // nil: none, or it is damaged
+	damaged []uint64 // rounds that must be mended; see collector.mend
+}
+
+// bad says whether an error is about what is stored, and not about reaching it.
+func (r *roundReader) bad(err error) bool {
+	return errors.Is(err, fault.Corrupt) || errors.Is(err, fault.TooLarge) || r.lost && errors.Is(err, fault.NotExist)
+}
+
+func (r *roundReader) all(ctx context.Context, l *listing) (*Absent, error) {
+	a := newAbsent()
+	a.seen, a.fold = l.seen, l.fold
+	if l.fold > 0 {
+		f, err := readFold(ctx, r.store, r.repository, l.fold)
 		switch {
-		case bad(err):
-			a.unread = append(a.unread, Unread{dropped[n], err})
+		case r.bad(err):
+			a.unread = append(a.unread, Unread{foldName(l.fold), err})
 		case err != nil:
+			return nil, err
+		default:
+			r.folded = f
+			a.addFold(f)
+		}
+	}
+	for _, n := range l.rounds() {
+		if err := r.round(ctx, l, a, n); err != nil {
 			return nil, err
 		}
 	}
 	return a, nil
 }
 
-// bad says whether an error is about what is stored, and not about reaching it.
-func bad(err error) bool {
-	return errors.Is(err, fault.Corrupt) || errors.Is(err, fault.TooLarge) || errors.Is(err, fault.NotExist)
+// round reads one round: what was dropped, or if that is not there, or damaged,
+// what was condemned, which names more.
+func (r *roundReader) round(ctx context.Context, l *listing, a *Absent, n uint64) error {
+	var first error
+	for _, dropped := range []bool{true, false} {
+		if dropped && !l.dropped[n] || !dropped && !l.condemned[n] {
+			continue
+		}
+		round, err := readRound(ctx, r.store, r.repository, n, dropped)
+		if r.bad(err) {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		a.Add(round)
+		switch name := (&Round{Number: n, Dropped: true}).Name(); {
+		case dropped:
+			r.dropped = append(r.dropped, round)
+		case first != nil:
+			a.covered = append(a.covered, Unread{name, first})
+			r.damaged = append(r.damaged, n)
+		default:
+			r.open = append(r.open, round)
+		}
+		return nil
+	}
+	name := (&Round{Number: n, Dropped: l.dropped[n]}).Name()
+	a.unread = append(a.unread, Unread{name, first})
+	r.damaged = append(r.damaged, n)
+	return nil
 }
+
+func readRound(ctx context.Context, s store.Store, repository [16]byte, n uint64, dropped bool) (*Round, error) {
+	name := (&Round{Number: n, Dropped: dropped}).Name()
+	b, err := store.ReadAll(ctx, s, name, maxRound)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	r, err := ParseRound(b)
+	if err == nil && (r.Repository != repository || r.Number != n || r.Name() != name) {
+		err = fmt.Errorf("round of another name or repository: %w", fault.Corrupt)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return r, nil
+}
+
+func readFold(ctx context.Context, s store.Store, repository [16]byte, n uint64) (*Fold, error) {
+	name := foldName(n)
+	b, err := store.ReadAll(ctx, s, name, maxRound)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	f, err := ParseFold(b)
+	if err == nil && (f.Repository != repository || f.Number != n) {
+		err = fmt.Errorf("fold of another name or repository: %w", fault.Corrupt)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// Add makes what a round names absent. A pack of which a round names every
+// frame that it knows is absent as a whole, however many frames others know.
+func (a *Absent) Add(r *Round) { a.add(r.Frames, r.Pages) }
+
+func (a *Absent) addFold(f *Fold) {
+	for i := range f.Rounds {
+		a.add(f.Rounds[i].Frames, f.Rounds[i].Pages)
+	}
+}
+
+func (a *Absent) add(frames []live.Need, pages []live.Hash) {
+	for i := range frames {
+		a.frames[frames[i].Pack] = union(a.frames[frames[i].Pack], frames[i].Masks())
+	}
+	for _, p := range pages {
+		a.pages[p] = true
+	}
+}
+
+// union joins what two rounds say of one pack's frames. It may change both.
+func union(a, b []uint8) []uint8 {
+	if len(a) < len(b) {
+		a, b = b, a
+	}
+	beyond := uint8(0)
+	if whole(b) && len(b) > 0 {
+		beyond = 255
+	}
+	for i := range a {
+		if i < len(b) {
+			a[i] |= b[i]
+		} else {
+			a[i] |= beyond
+		}
+	}
+	return a
+}
+
+// whole says whether no frame is left out.
+func whole(masks []uint8) bool { return !slices.Contains(masks, 0) }
+
+// Outdated says whether later, which was read after a, may keep quiet about
+// something that went while a was in use: it has a fold that stands for rounds
+// that a knows nothing of, and folds forget what is gone for long.
+func (a *Absent) Outdated(later *Absent) bool { return later.fold > a.seen }
 
 // Unread returns the rounds that are damaged, in order.
 func (a *Absent) Unread() []Unread { return a.unread }
@@ -125,39 +332,10 @@ func (a *Absent) New(before *Absent) bool {
 	})
 }
 
-func (a *Absent) read(ctx context.Context, s store.Store, repository [16]byte, n uint64, name string) error {
-	b, err := store.ReadAll(ctx, s, name, maxRound)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	r, err := ParseRound(b)
-	if err == nil && (r.Repository != repository || r.Number != n || r.Name() != name) {
-		err = fmt.Errorf("round of another name or repository: %w", fault.Corrupt)
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	a.Add(r)
-	return nil
-}
-
-// Add makes what a round names absent.
-func (a *Absent) Add(r *Round) {
-	for i := range r.Frames {
-		f := &r.Frames[i]
-		masks := f.Masks()
-		old := a.frames[f.Pack]
-		if len(old) > len(masks) { // two rounds that disagree about the pack
-			old, masks = masks, old
-		}
-		for i, m := range old {
-			masks[i] |= m
-		}
-		a.frames[f.Pack] = masks
-	}
-	for _, p := range r.Pages {
-		a.pages[p] = true
-	}
+// wholly says whether a pack, or a container, is absent as a whole.
+func (a *Absent) wholly(id pack.ID) bool {
+	masks, ok := a.frames[id]
+	return ok && whole(masks)
 }
 
 // Needs says whether raw bytes of a pack need an absent frame.

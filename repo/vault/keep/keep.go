@@ -1,18 +1,55 @@
-// Package keep decides, with no key, what a repository keeps. So far it holds
-// what a writer and a collector say to each other while they work side by side
-// on a store with no server: the writer claims with an Intent, the collector
-// condemns and drops with Rounds. The order of their steps stands in
-// FORMAT.md, section 9, and makes the two safe without lock or clock.
+// Package keep collects, with no key, what a repository does not need any more,
+// beside writers, readers and other collectors, without a lock and without
+// trust in any clock.
+//
+// Nouns:
+//
+//   - An Intent is a running backup's claim on a live set.
+//   - A Round is what a collector condemns in one go, and then drops. A Fold
+//     stands for old rounds. What they name is Absent to writers.
+//   - Counts say how often kept points need each live page and each frame. They
+//     are kept between runs, so that a run costs what has changed.
+//   - A view is what a run has read of the repository; a Plan is what follows
+//     from it, and is pure. Prune looks, plans and acts.
+//   - A movement takes the needed frames of a mostly dead pack, or container,
+//     into containers (a compaction).
+//
+// One run, and what the next ones make of it:
+//
+//	ledger ─► old intents fall ─► intents ─► points ─► counts ─► rounds, objects
+//	  └ view ─► Plan ─► expire ─► erase points ─► drop ─► delete ─► condemn ─► compact ─► fold
+//	                                  a day later ▲───────────────────┘
+//
+// Invariants (FORMAT.md, 9.3, proves from them that no kept point loses a
+// frame, whoever is killed, or sleeps for a month, between any two steps):
+//
+//   - What is dropped was condemned, durably, before intents were listed, and
+//     those before points.
+//   - Intents that have fallen are deleted before intents are listed.
+//   - An object is deleted only after the round is durable that drops all of
+//     it, or when its frames lie elsewhere and a moved record counts.
+//   - What is dropped stays absent for a year.
+//   - A moved record names every frame of its pack that is not dropped, and the
+//     one with the highest generation stays while the pack has such frames.
+//
+// The waits are no part of the proof. They spare writers that are under way a
+// second pass, and give whoever reads an old place of a frame time to look
+// again.
+//
+// What is condemned is found by counting pages, not by walking points: a point
+// that comes or goes costs the pages that it does not share. Beyond that a run
+// lists packs, live pages, containers and records (one request for a thousand
+// of them), and reads heads of those packs of which more was dropped since they
+// were last looked at. Only where the counts are lost, or do not fit, is
+// everything read.
 package keep
 
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -22,11 +59,8 @@ import (
 
 const (
 	magicIntent = "tidmINT\x01"
-	magicRound  = "tidmGCR\x01"
 	sizeIntent  = 84
-	maxRound    = 64 << 20
 	intents     = "intents/"
-	rounds      = "gc/"
 )
 
 // Intent is a running backup's claim on a live set.
@@ -69,93 +103,12 @@ func ParseIntent(b []byte) (*Intent, error) {
 	}, nil
 }
 
-// Round is what a collector condemns, or then drops, in one go.
-type Round struct {
-	Repository [16]byte
-	Number     uint64
-	Dropped    bool        // else condemned
-	Frames     []live.Need // need 255 for each frame meant, 0 for others; ascending packs
-	Pages      []live.Hash // live pages; ascending
-}
-
-// Name returns the name of the round's object.
-func (r *Round) Name() string {
-	kind := "condemned"
-	if r.Dropped {
-		kind = "dropped"
-	}
-	return fmt.Sprintf("%s%016x-%s", rounds, r.Number, kind)
-}
-
-// Marshal returns the object.
-func (r *Round) Marshal() []byte {
-	b := append([]byte(magicRound), r.Repository[:]...)
-	b = binary.LittleEndian.AppendUint64(b, r.Number)
-	kind := byte(0)
-	if r.Dropped {
-		kind = 1
-	}
-	b = append(b, kind)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(r.Frames)))
-	for i := range r.Frames {
-		b = live.AppendNeed(b, &r.Frames[i])
-	}
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(r.Pages)))
-	for _, p := range r.Pages {
-		b = append(b, p[:]...)
-	}
-	sum := sha256.Sum256(b)
-	return append(b, sum[:]...)
-}
-
-// ParseRound reads what Marshal wrote.
-func ParseRound(b []byte) (*Round, error) {
-	bad := func(why string) (*Round, error) { return nil, fmt.Errorf("round: %s: %w", why, fault.Corrupt) }
-	n := len(b) - sha256.Size
-	if n < 41 || string(b[:8]) != magicRound {
-		return bad("not of version 1")
-	}
-	if sha256.Sum256(b[:n]) != [32]byte(b[n:]) || b[32] > 1 {
-		return bad("does not match its hash")
-	}
-	r := &Round{Repository: [16]byte(b[8:24]), Number: binary.LittleEndian.Uint64(b[24:]), Dropped: b[32] == 1}
-	frames := binary.LittleEndian.Uint32(b[33:])
-	rest := b[37:n]
-	for range frames {
-		need, after, err := live.DecodeNeed(rest)
-		if err != nil {
-			return nil, fmt.Errorf("round: %w", err)
-		}
-		if k := len(r.Frames); k > 0 && bytes.Compare(r.Frames[k-1].Pack[:], need.Pack[:]) >= 0 {
-			return bad("packs out of order")
-		}
-		if slices.ContainsFunc(need.Runs, func(run live.Run) bool { return run.Need != 0 && run.Need != 255 }) {
-			return bad("half a frame")
-		}
-		r.Frames, rest = append(r.Frames, need), after
-	}
-	if len(rest) < 4 {
-		return bad("cut short")
-	}
-	pages := binary.LittleEndian.Uint32(rest)
-	if rest = rest[4:]; uint64(len(rest)) != uint64(pages)*32 {
-		return bad("length of the list of pages")
-	}
-	for ; len(rest) > 0; rest = rest[32:] {
-		p := live.Hash(rest[:32])
-		if k := len(r.Pages); k > 0 && bytes.Compare(r.Pages[k-1][:], p[:]) >= 0 {
-			return bad("pages out of order")
-		}
-		r.Pages = append(r.Pages, p)
-	}
-	return r, nil
-}
-
-// Gone says whether an intent is no longer there.
+// Gone says whether an intent is no longer there. One of another run may have
+// taken its name since: that is not it.
 func Gone(ctx context.Context, s store.Store, i *Intent) (bool, error) {
-	_, err := store.ReadAll(ctx, s, i.Name(), sizeIntent)
+	b, err := store.ReadAll(ctx, s, i.Name(), sizeIntent)
 	if errors.Is(err, fault.NotExist) {
 		return true, nil
 	}
-	return false, err
+	return err == nil && !bytes.Equal(b, i.Marshal()), err
 }

@@ -192,6 +192,29 @@ func Load(ctx context.Context, s store.Store, root Hash) (*Set, error) {
 	return set, nil
 }
 
+// Page is one page of a live set.
+type Page struct {
+	Needs []Need // of a leaf
+	Below []Hash // of an upper page
+}
+
+// Read returns one page, whose bytes are those that its name promises. One that
+// is not there is fault.NotExist, one that is damaged fault.Corrupt. Whoever
+// goes down a whole set by it trusts the writer of the set to have put its
+// pages in order; see Walk.
+func Read(ctx context.Context, s store.Store, h Hash) (*Page, error) {
+	w := walker{store: s}
+	p, err := w.read(ctx, &ref{page: h}, anyLevel)
+	if err != nil {
+		return nil, fmt.Errorf("read live page %s: %w", h, err)
+	}
+	out := &Page{Needs: p.needs}
+	for i := range p.refs {
+		out.Below = append(out.Below, p.refs[i].page)
+	}
+	return out, nil
+}
+
 type walker struct {
 	store store.Store
 	skip  func(Hash) bool
@@ -229,6 +252,9 @@ func (w *walker) page(ctx context.Context, r *ref, level int) bool {
 	return true
 }
 
+// anyLevel is that of a page of which nothing is known but its hash.
+const anyLevel = -2
+
 // read gets a page and checks it against what names it.
 func (w *walker) read(ctx context.Context, r *ref, level int) (*page, error) {
 	b, err := store.ReadAll(ctx, w.store, Name(r.page), maxPage)
@@ -241,6 +267,9 @@ func (w *walker) read(ctx context.Context, r *ref, level int) (*page, error) {
 	p, err := decodePage(b)
 	if err != nil {
 		return nil, err
+	}
+	if level == anyLevel {
+		return p, nil
 	}
 	if level < 0 {
 		if p.level > 0 && len(p.refs) < 2 {

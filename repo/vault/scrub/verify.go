@@ -58,7 +58,7 @@ func shapes() []shape {
 		{prefix: ledger.Prefix + "roll-", limit: ledger.MaxRoll, verify: verifyRoll, owner: 12},
 		{prefix: ledger.Prefix, limit: ledger.MaxEntry, verify: verifyEntry, owner: 8},
 		{prefix: prefixParity, limit: maxParityObject, verify: verifyParity, owner: 8},
-		{prefix: "gc/", limit: pack.MaxObject, verify: verifyRound, owner: 8},
+		{prefix: keep.Rounds, limit: pack.MaxObject, verify: verifyRound, owner: 8},
 		{prefix: intents, limit: small, verify: verifyIntent, owner: 8, unproven: true},
 		{prefix: nameRepository, limit: small, verify: verifyRepository, owner: 8, unproven: true},
 		{prefix: "keys/epoch-", limit: small, verify: verifyEpoch, owner: 8, unproven: true},
@@ -257,13 +257,7 @@ func verifyPoint(name string, data []byte) error {
 	return err
 }
 
-func verifyRound(name string, data []byte) error {
-	r, err := keep.ParseRound(data)
-	if err == nil && r.Name() != name {
-		err = bad("it holds %s", r.Name())
-	}
-	return err
-}
+func verifyRound(name string, data []byte) error { return keep.VerifyRound(name, data) }
 
 func verifyIntent(name string, data []byte) error {
 	i, err := keep.ParseIntent(data)
