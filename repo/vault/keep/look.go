@@ -223,7 +223,17 @@ func (c *collector) look(ctx context.Context) (*view, error) {
 		why:    map[uint64]string{}, said: map[uint64]retain.Round{}, packs: map[pack.ID]stored{}, moved: map[pack.ID][]record{},
 		containers: map[pack.ID]stored{}, beside: map[pack.ID][]Deletion{}, pages: map[live.Hash]stored{}, moving: map[pack.ID]int64{},
 	}
-	c.book.View(func(s *retain.State) { v.verdict = s.Judge(reading) })
+	// A round that is finished must have been condemned before intents are
+	// listed. So what the ledger says of rounds is taken here, and no later.
+	c.book.View(func(s *retain.State) {
+		v.verdict = s.Judge(reading)
+		for _, r := range s.Rounds() {
+			v.said[r.Number] = r
+		}
+		for _, m := range s.Compactions() {
+			v.moving[m.Pack] = m.At
+		}
+	})
 	v.now = v.verdict.Now
 	if err := c.readRounds(ctx, v); err != nil {
 		return nil, err
@@ -280,12 +290,6 @@ func (c *collector) readPoints(ctx context.Context, v *view) error {
 				continue
 			}
 			roots[p.Sequence] = p.Live
-		}
-		for _, r := range s.Rounds() {
-			v.said[r.Number] = r
-		}
-		for _, m := range s.Compactions() {
-			v.moving[m.Pack] = m.At
 		}
 	})
 	if len(v.expire) > most { // the others stay until the next run
