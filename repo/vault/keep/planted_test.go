@@ -115,6 +115,9 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20_000) {
 				if out := run(t, seed, b); out.lost != "" {
+					if without := run(t, seed, nil); without.lost != "" {
+						t.Fatalf("seed %d, with no bug: %s", seed, without.lost)
+					}
 					t.Logf("seed %d: %s", seed, out.lost)
 					return
 				}

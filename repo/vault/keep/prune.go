@@ -77,7 +77,15 @@ func Prune(ctx context.Context, s store.Store, book *retain.Book, o Options) (*P
 }
 
 func (c *collector) run(ctx context.Context) (*Plan, error) {
+	before := c.book.Ledger().Head()
 	v, err := c.look(ctx)
+	if errors.Is(err, fault.NotExist) {
+		// A page of a point that another collector has removed since this one read
+		// the ledger, perhaps: it may have slept for days.
+		if errRead := c.book.Refresh(ctx); errRead == nil && c.book.Ledger().Head() != before {
+			return nil, errAgain
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
 	}

@@ -2,6 +2,8 @@ package keep_test
 
 import (
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
@@ -44,7 +46,6 @@ func TestGarbageIsGoneAfterThreeCollections(t *testing.T) {
 		w.sleep(14 * day)
 		for range 3 {
 			w.prune(o)
-			w.gone[first] = true
 			w.whole()
 			w.sleep(day)
 		}
@@ -63,7 +64,6 @@ func TestGarbageIsGoneAfterThreeCollections(t *testing.T) {
 		w.sleep(16 * day)
 		for range 3 {
 			w.prune(o)
-			w.gone[second] = true
 			w.whole()
 			w.sleep(day)
 		}
@@ -80,6 +80,158 @@ func TestGarbageIsGoneAfterThreeCollections(t *testing.T) {
 		_ = third
 		if _, err := w.store.Get(t.Context(), place.Feature, 0, nil); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Rounds and folds that are damaged stop no collection, nothing that is needed
+// is lost by them, and what was garbage goes in the end.
+func TestDamagedRounds(t *testing.T) {
+	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
+	for _, broken := range []string{"condemned", "dropped", "both", "fold"} {
+		t.Run(broken, func(t *testing.T) {
+			w := newWorld(t)
+			first := w.write(1, 2, 3, 4, 5, 6)
+			w.write(1, 4, 7)
+			w.remove(first)
+			w.sleep(14 * day)
+			w.prune(keep.Options{})
+			damage := func(part string) {
+				t.Helper()
+				for _, name := range w.names(keep.Rounds) {
+					if strings.HasSuffix(name, part) {
+						if err := w.store.Tamper(name, flip); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			switch broken {
+			case "condemned":
+				damage("condemned")
+			case "fold":
+				w.fold(t)
+				damage("folded")
+			default:
+				w.sleep(day)
+				w.prune(keep.Options{})
+				damage("dropped")
+				if broken == "both" {
+					damage("condemned")
+				}
+			}
+			if n, err := w.writer(w.store, 5).backup([]int{1, 4, 8}); err != nil || n == 0 {
+				t.Error(err)
+			}
+			p := w.prune(keep.Options{})
+			if len(p.Warnings) == 0 {
+				t.Error("nobody was told")
+			}
+			w.whole()
+			if broken == "fold" { // the last points that were deleted
+				w.sleep(15 * day)
+				w.prune(keep.Options{})
+			}
+			for range 4 {
+				w.sleep(day)
+				if p := w.prune(keep.Options{}); len(p.Warnings) > 0 {
+					t.Error(p.Warnings)
+				}
+				w.whole()
+			}
+			if p := w.prune(keep.Options{}); p.Condemn.Round != 0 || len(p.Delete) != 0 || len(p.Waiting) > 0 {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+// fold makes rounds until they are folded.
+func (w *world) fold(t *testing.T) {
+	t.Helper()
+	for i := range 60 {
+		n := w.write(1, 4, 200+i)
+		if n > 3 {
+			w.remove(n - 1)
+		}
+		w.sleep(day)
+		w.prune(keep.Options{})
+		for _, name := range w.names(keep.Rounds) {
+			if strings.HasSuffix(name, "folded") {
+				return
+			}
+		}
+	}
+	t.Fatal("nothing was folded")
+}
+
+// Rounds are folded, folded ones go, what is gone for a year is forgotten; a
+// writer that began before a round that is folded now begins again.
+func TestFolds(t *testing.T) {
+	w := newWorld(t)
+	w.write(1, 2)
+	before, err := keep.ReadRounds(t.Context(), w.store, repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.fold(t)
+	now, err := keep.ReadRounds(t.Context(), w.store, repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !before.Outdated(now) || now.Outdated(now) {
+		t.Error("a writer that knows nothing of the rounds that were folded goes on")
+	}
+	many := len(w.names(keep.Rounds))
+	w.sleep(31 * day)
+	w.prune(keep.Options{})
+	w.whole()
+	few := w.names(keep.Rounds)
+	if len(few) > many-30 || len(few) == 0 {
+		t.Errorf("%d rounds of %d are left: %v", len(few), many, few)
+	}
+	later, err := keep.ReadRounds(t.Context(), w.store, repository)
+	if err != nil || now.Outdated(later) {
+		t.Errorf("the rounds that were folded are told twice, %v", err)
+	}
+	var gone pack.ID // the pack of the first garbage
+	for id, chunks := range w.chunks {
+		if slices.Contains(chunks, 201) {
+			gone = id
+		}
+	}
+	if !later.Has(gone, 0) {
+		t.Error("what was dropped a month ago is forgotten")
+	}
+	w.sleep(370 * day)
+	w.fold2(t)
+	w.sleep(31 * day)
+	w.prune(keep.Options{})
+	if later, err = keep.ReadRounds(t.Context(), w.store, repository); err != nil || later.Has(gone, 0) {
+		t.Errorf("what was dropped a year ago is remembered, %v", err)
+	}
+	w.whole()
+}
+
+// fold2 makes rounds until there is one more fold.
+func (w *world) fold2(t *testing.T) {
+	t.Helper()
+	folds := func() int {
+		n := 0
+		for _, name := range w.names(keep.Rounds) {
+			if strings.HasSuffix(name, "folded") {
+				n++
+			}
+		}
+		return n
+	}
+	for i, had := 0, folds(); folds() == had; i++ {
+		n := w.write(1, 4, 400+i)
+		w.remove(n - 1)
+		w.sleep(day)
+		w.prune(keep.Options{})
+		if i > 60 {
+			t.Fatal("nothing was folded")
 		}
 	}
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
+	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/point"
 	"github.com/tidemark-backup/tidemark/repo/vault/retain"
 	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
@@ -49,6 +51,7 @@ type actor struct {
 	bug    *bug
 	stale  []store.Object // of a planted bug
 	held   map[string][]byte
+	looked bool // it has read what it plans with
 }
 
 var errKilled = errors.New("killed")
@@ -106,6 +109,9 @@ func (a *actor) List(ctx context.Context, prefix string) iter.Seq2[store.Object,
 		}
 		a.trace("list", prefix)
 		list := a.all(ctx, prefix)
+		if a.bug != nil {
+			list = a.again(prefix, list)
+		}
 		if a.bug != nil && a.bug.list != nil {
 			list = a.bug.list(a, ctx, prefix, list)
 		}
@@ -132,6 +138,23 @@ func (a *actor) List(ctx context.Context, prefix string) iter.Seq2[store.Object,
 			}
 		}
 	}
+}
+
+// again makes a planted bug worse: a collector that looks right before it
+// deletes whether there are new intents or points sees none. Else that look
+// would hide most of what goes wrong.
+func (a *actor) again(prefix string, list []store.Object) []store.Object {
+	switch prefix {
+	case keep.Rounds:
+		a.looked = false
+	case live.Prefix:
+		a.looked = true
+	case "intents/", point.Prefix:
+		if a.looked {
+			return nil
+		}
+	}
+	return list
 }
 
 // trace notes an operation for whoever looks into a seed.

@@ -443,6 +443,15 @@ func (w *world) lost(ctx context.Context) string {
 
 func (w *world) whole() {
 	w.t.Helper()
+	book, err := w.open(w.t.Context(), w.store)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	book.View(func(s *retain.State) {
+		for n := range w.kept {
+			_, w.gone[n] = s.Gone(n)
+		}
+	})
 	if lost := w.lost(w.t.Context()); lost != "" {
 		w.t.Fatal(lost)
 	}
