@@ -20,7 +20,6 @@ func large(n int) (done func()) {
 	if unix.Madvise(b, unix.MADV_HUGEPAGE) != nil {
 		return func() {} // a kernel without them
 	}
-	b = nil
 	runtime.GC()
 	return func() {
 		// What lies there later is used bit by bit: large pages would only be

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
@@ -57,7 +59,8 @@ var errMiscount = errors.New("counts of live pages do not fit the repository")
 // that is missing is an error, since nobody knows what was below it.
 func (c *counts) update(ctx context.Context, s store.Store, roots map[uint64]live.Hash, lost func(live.Hash) bool) error {
 	// First what comes, so that what it shares with what goes is not read twice.
-	for n, root := range roots {
+	for _, n := range slices.Sorted(maps.Keys(roots)) {
+		root := roots[n]
 		if old, ok := c.roots[n]; ok && old == root {
 			continue
 		}
@@ -71,7 +74,8 @@ func (c *counts) update(ctx context.Context, s store.Store, roots map[uint64]liv
 		}
 		c.roots[n] = root
 	}
-	for n, root := range c.roots {
+	for _, n := range slices.Sorted(maps.Keys(c.roots)) {
+		root := c.roots[n]
 		if _, ok := roots[n]; ok {
 			continue
 		}

@@ -72,7 +72,8 @@ func (c *collector) readMoved(ctx context.Context, v *view) error {
 			delete(known, id)
 		}
 	}
-	for id, records := range v.moved {
+	for _, id := range sortedIDs(v.moved) {
+		records := v.moved[id]
 		newest := records[len(records)-1].generation
 		if known[id].generation == newest {
 			continue
@@ -88,7 +89,8 @@ func (c *collector) readMoved(ctx context.Context, v *view) error {
 	}
 	// Of a pack whose newest record does not count older ones may.
 	v.shielded = map[pack.ID]bool{}
-	for id, records := range v.moved {
+	for _, id := range sortedIDs(v.moved) {
+		records := v.moved[id]
 		if v.settled(id) {
 			continue
 		}

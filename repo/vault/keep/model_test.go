@@ -1,7 +1,6 @@
 package keep_test
 
 import (
-	"fmt"
 	"testing"
 )
 
@@ -301,7 +300,7 @@ func TestEveryInterleaving(t *testing.T) {
 		if states, lost := v.explore(); lost == nil {
 			t.Errorf("%s: nothing is lost in %d states", name, states)
 		} else {
-			t.Log(fmt.Sprintf("%s: lost after %d states", name, states))
+			t.Logf("%s: lost after %d states", name, states)
 		}
 	}
 }

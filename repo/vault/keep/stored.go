@@ -5,10 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -189,11 +187,6 @@ func (c *counts) save(path string) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-// same says whether two counts agree about what is needed.
-func (c *counts) same(o *counts) bool {
-	return maps.Equal(c.roots, o.roots) && maps.Equal(c.pages, o.pages) && maps.EqualFunc(c.frames, o.frames, slices.Equal[[]uint32])
 }
 
 func compareIDs(a, b pack.ID) int { return bytes.Compare(a[:], b[:]) }

@@ -46,7 +46,6 @@ type world struct {
 	chunks map[pack.ID][]int    // which chunk is in each frame
 	kept   map[uint64]live.Hash // points whose writers were told that they are whole
 	gone   map[uint64]bool      // points that the ledger has removed
-	bytes  int64                // of frames that were moved
 }
 
 func newWorld(t testing.TB) *world {
