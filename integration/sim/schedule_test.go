@@ -6,6 +6,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -34,7 +35,8 @@ type scheduler struct {
 	late    []func() // messages that arrive after their sender has given up
 	trace   []string
 	keep    bool // the trace
-	steps   int
+	actors  map[string]*actor
+	counts  map[string]int // what happened how often
 }
 
 // message is an operation that waits for its turn.
@@ -51,7 +53,10 @@ type message struct {
 type actor struct {
 	name    string
 	s       *scheduler
-	crashes bool   // it may
+	crashes bool // it may
+	asleep  bool // a machine whose lid is closed: none of its messages arrives
+	done    bool
+	err     error
 	dir     string // local state, "" for none
 	n       int
 	left    string // its copy, as a crash left it
@@ -85,40 +90,67 @@ func (a *actor) call(ctx context.Context, op Op, do func() error) error {
 	return fmt.Errorf("%s: %w", op, ctx.Err())
 }
 
-// run runs actors until all have ended, and returns their errors.
-func (s *scheduler) run(ctx context.Context, actors map[string]func(context.Context, *actor) error) map[string]error {
-	errs := map[string]error{}
-	var mu sync.Mutex
-	left := len(actors)
-	for _, name := range slices.Sorted(mapKeys(actors)) {
-		act := actors[name]
-		a := &actor{name: name, s: s, crashes: true}
-		a.ctx, a.crash = context.WithCancelCause(ctx)
-		go func() {
-			err := act(a.ctx, a)
-			err = errors.Join(err, a.end())
-			mu.Lock()
-			defer mu.Unlock()
-			errs[name] = err
-			left--
-		}()
-		synctest.Wait() // so that they begin in order
-	}
+// start starts an actor.
+func (s *scheduler) start(ctx context.Context, name string, act func(context.Context, *actor) error) {
+	a := &actor{name: name, s: s, crashes: true}
+	a.ctx, a.crash = context.WithCancelCause(ctx)
+	s.mu.Lock()
+	s.actors[name] = a
+	s.mu.Unlock()
+	go func() {
+		err := act(a.ctx, a)
+		if a.ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", errCrash, err) // whatever it says of its end
+		}
+		err = errors.Join(err, a.end())
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		a.done, a.err = true, err
+	}()
+	synctest.Wait() // so that they begin in order
+}
+
+// run lets messages arrive until all actors have ended, or sleep. It returns the
+// errors of those that have ended, which are forgotten.
+func (s *scheduler) run() map[string]error {
 	for {
 		synctest.Wait()
-		mu.Lock()
-		done := left == 0
-		mu.Unlock()
-		if done {
+		s.mu.Lock()
+		busy := slices.ContainsFunc(slices.Collect(maps.Values(s.actors)), func(a *actor) bool { return !a.done && !a.asleep })
+		s.mu.Unlock()
+		if !busy {
 			break
 		}
 		if !s.step() {
 			time.Sleep(time.Second) // somebody waits for the clock
 		}
 	}
-	for s.step() { // what is still on its way
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := map[string]error{}
+	for name, a := range s.actors {
+		if a.done {
+			errs[name] = a.err
+			delete(s.actors, name)
+		}
 	}
 	return errs
+}
+
+// wake wakes those who sleep.
+func (s *scheduler) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.actors {
+		a.asleep = false
+	}
+}
+
+// running says whether there is an actor of that name, perhaps asleep.
+func (s *scheduler) running(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.actors[name] != nil
 }
 
 func mapKeys[V any](m map[string]V) iter.Seq[string] {
@@ -135,26 +167,40 @@ func mapKeys[V any](m map[string]V) iter.Seq[string] {
 func (s *scheduler) step() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.late) > 0 && (len(s.pending) == 0 || s.random.IntN(8) == 0) {
+	if !s.calm && s.random.IntN(60) == 0 { // somebody opens a lid
+		for _, name := range slices.Sorted(maps.Keys(s.actors)) {
+			if a := s.actors[name]; a.asleep {
+				a.asleep = false
+				break
+			}
+		}
+	}
+	awake := slices.DeleteFunc(slices.Clone(s.pending), func(m *message) bool { return m.actor.asleep && !m.gone })
+	if len(s.late) > 0 && (len(awake) == 0 || s.random.IntN(8) == 0) {
 		i := s.random.IntN(len(s.late))
 		do := s.late[i]
 		s.late = slices.Delete(s.late, i, i+1)
 		do()
 		return true
 	}
-	if len(s.pending) == 0 {
+	if len(awake) == 0 {
 		return false
 	}
-	s.steps++
-	slices.SortFunc(s.pending, func(a, b *message) int {
+	s.counts["steps"]++
+	slices.SortFunc(awake, func(a, b *message) int {
 		return strings.Compare(fmt.Sprintf("%s %s %s", a.actor.name, a.op.Verb, a.op.Name), fmt.Sprintf("%s %s %s", b.actor.name, b.op.Verb, b.op.Name))
 	})
-	i := s.random.IntN(len(s.pending))
-	m := s.pending[i]
-	s.pending = slices.Delete(s.pending, i, i+1)
+	m := awake[s.random.IntN(len(awake))]
+	if !s.calm && !m.gone && s.random.IntN(m.drowsy()) == 0 {
+		m.actor.asleep = true // with this message on its way
+		s.counts["asleep"]++
+		s.note(m, "falls asleep")
+		return true
+	}
+	s.pending = slices.DeleteFunc(s.pending, func(o *message) bool { return o == m })
 	what := "arrives"
 	if m.gone { // its sender has crashed or given up
-		if s.random.IntN(2) == 0 {
+		if s.random.IntN(2) == 0 || !m.op.Changes() {
 			what = "is lost with its sender"
 		} else {
 			_ = m.do()
@@ -165,6 +211,20 @@ func (s *scheduler) step() bool {
 	what = s.deliver(m)
 	s.note(m, what)
 	return true
+}
+
+// drowsy says how seldom a machine falls asleep with a message on its way: more
+// often between the steps that claims and rounds are about.
+func (m *message) drowsy() int {
+	for _, prefix := range []string{"points/", "intents/", "gc/"} {
+		if strings.HasPrefix(m.op.Name, prefix) && m.op.Verb != mem.Get {
+			return 25
+		}
+	}
+	if m.actor.name == "reader" {
+		return 8
+	}
+	return 300
 }
 
 // deliver decides a message's fate.
@@ -205,6 +265,7 @@ func (s *scheduler) deliver(m *message) string {
 // crash ends an actor. Its local state stays as it is now, whatever its
 // goroutines still do while they end.
 func (s *scheduler) crash(a *actor) {
+	s.counts["crash"]++
 	if a.dir != "" {
 		a.left = a.dir + ".left"
 		if err := copyFolder(a.dir, a.left); err != nil {
@@ -243,6 +304,10 @@ func copyFolder(from, to string) error {
 }
 
 func (s *scheduler) note(m *message, what string) {
+	if m.op.Changes() {
+		kind, _, _ := strings.Cut(m.op.Name, "/")
+		s.counts[kind]++
+	}
 	if s.keep {
 		s.trace = append(s.trace, fmt.Sprintf("%s: %s %s %s", m.actor.name, m.op.Verb, m.op.Name, what))
 	}
@@ -269,16 +334,12 @@ func (w *wire) Put(ctx context.Context, name string, data []byte) error {
 
 // Get implements store.Store.
 func (w *wire) Get(ctx context.Context, name string, offset int64, dst []byte) (n int, err error) {
-	buf := make([]byte, len(dst))
 	err = w.a.call(ctx, Op{Verb: mem.Get, Name: name, Size: len(dst)}, func() error {
 		var err error
-		n, err = w.place.Get(context.Background(), name, offset, buf)
+		n, err = w.place.Get(context.Background(), name, offset, dst)
 		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	return copy(dst, buf[:n]), nil
+	return n, err
 }
 
 // List implements store.Store. It is two messages: what comes and goes between

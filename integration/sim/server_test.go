@@ -19,12 +19,12 @@ import (
 
 const (
 	chunkSize = 66 << 10 // two do not fit into a frame of 128 KiB
-	contents  = 40       // different chunks of the whole world
-	names     = 9        // files of a server
+	contents  = 24       // different chunks of the whole world
+	names     = 6        // files of a server
 
 	// packSize is so much that no pack is full before its run is over: when it
 	// would be depends on how fast frames are sealed.
-	packSize = 1 << 20
+	packSize = 512 << 10
 )
 
 // tree is what a server's files hold: a content for each name.
@@ -37,7 +37,6 @@ type server struct {
 	files tree
 	last  map[string]table.Extent // of its last point, as the copy of the table tells
 	was   tree
-	at    int // of contents, its clock's
 	ahead time.Duration
 }
 
@@ -55,16 +54,20 @@ func (v *server) change() {
 
 // open opens the repository on a wire, as a new process does.
 func (v *server) open(ctx context.Context, a *actor) (*repo.Repository, repo.Local, error) {
-	a.dir = filepath.Join(v.dir, v.name)
-	s := &wire{v.primary, a}
-	r, err := repo.Open(ctx, s, repo.Options{Workers: 1})
+	l := repo.Local{Dir: filepath.Join(v.dir, v.name)}
+	if a.name == v.name { // and no reader beside it
+		a.dir = l.Dir
+	}
+	r, err := repo.Open(ctx, v.mutant.writer(&wire{v.primary, a}), repo.Options{Workers: 1})
 	if err != nil {
 		return nil, repo.Local{}, err
 	}
-	l := repo.Local{Dir: a.dir}
 	use, err := r.Grant(ctx, l)
 	if err == nil && use != repo.Unattended {
 		err = fmt.Errorf("%s has no keys: %w", v.name, fault.Locked)
+	}
+	if err == nil {
+		err = r.OpenLedger(ctx, l, repo.LedgerOptions{})
 	}
 	return r, l, err
 }
@@ -76,14 +79,13 @@ func (v *server) backup(ctx context.Context, a *actor) error {
 		return err
 	}
 	for range 4 {
-		p, placed, err := v.pass(ctx, r, l)
+		placed, err := v.pass(ctx, r, l)
 		if errors.Is(err, repo.ErrCondemned) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		v.acknowledged(p, v.files)
 		v.last, v.was = placed, maps.Clone(v.files)
 		return nil
 	}
@@ -91,48 +93,53 @@ func (v *server) backup(ctx context.Context, a *actor) error {
 }
 
 // pass is one go at a point.
-func (v *server) pass(ctx context.Context, r *repo.Repository, l repo.Local) (p *repo.Point, placed map[string]table.Extent, err error) {
+func (v *server) pass(ctx context.Context, r *repo.Repository, l repo.Local) (placed map[string]table.Extent, err error) {
 	v.runs++
 	now := v.now().Add(v.ahead).Add(time.Duration(v.runs) * time.Microsecond)
 	w, err := r.NewWriter(ctx, l, repo.WriterOptions{Workers: 1, Uploaders: 1, PackSize: packSize, Now: now})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	pages := pageMap{}
 	b, err := table.NewBuilder(w.Pages(pages.keep), r.PageParams())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := b.Add(ctx, &table.Entry{Key: table.Key("/"), Kind: table.Folder, Mode: 0o755}); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	placed = map[string]table.Extent{}
 	for _, name := range slices.Sorted(maps.Keys(v.files)) {
 		x, err := v.store(w, name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		placed[name] = x
 		// The attribute makes a few entries fill more than one page.
 		e := &table.Entry{Key: table.Key("/" + name), Mode: 0o644, Size: chunkSize, Extents: []table.Extent{x}}
-		e.Xattrs = []table.Xattr{{Name: "user.noise", Value: noise(name, 700)}}
+		e.Xattrs = []table.Xattr{{Name: "user.noise", Value: noise(name, 900)}}
 		if err := b.Add(ctx, e); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	root, err := b.Finish(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := w.Flush(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := pages.use(ctx, w, root); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	p, err = w.Commit(ctx, root, repo.Details{Started: now, Finished: now, Host: v.name, Paths: []string{"/"}})
-	return p, placed, err
+	p, err := w.Commit(ctx, root, repo.Details{Started: now, Finished: now, Host: v.name, Paths: []string{"/"}})
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := w.Receipt()
+	v.acknowledged(p, v.files, receipt, err)
+	return placed, nil
 }
 
 // store takes over what the last point has, or stores it.
@@ -184,7 +191,8 @@ func (m pageMap) use(ctx context.Context, w *repo.Writer, root *table.Root) erro
 	return nil
 }
 
-// look reads a random point, all of it.
+// look reads a random point, all of it, and takes its time: who has a file open
+// can read it for a day after its point was removed.
 func (v *server) look(ctx context.Context, a *actor) error {
 	r, _, err := v.open(ctx, a)
 	if err != nil {
@@ -195,9 +203,16 @@ func (v *server) look(ctx context.Context, a *actor) error {
 		return err
 	}
 	p := points[v.random.IntN(len(points))]
-	got, err := v.read(ctx, r, p)
+	t, err := r.Tree(ctx, p, table.Options{})
+	if errors.Is(err, fault.Stale) {
+		return nil // it was removed just now
+	}
 	if err != nil {
-		if v.lawfullyGone(p.ID) {
+		return err
+	}
+	got, err := v.read(ctx, r, t)
+	if err != nil {
+		if v.longGone(p.ID) {
 			return nil
 		}
 		return fmt.Errorf("read point %d: %w", p.Sequence, err)
@@ -206,11 +221,7 @@ func (v *server) look(ctx context.Context, a *actor) error {
 }
 
 // read reads a whole point.
-func (w *world) read(ctx context.Context, r *repo.Repository, p *repo.Point) (tree, error) {
-	t, err := r.Tree(ctx, p, table.Options{})
-	if err != nil {
-		return nil, err
-	}
+func (w *world) read(ctx context.Context, r *repo.Repository, t *table.Tree) (tree, error) {
 	got := tree{}
 	for it, err := range t.From(ctx, 0) {
 		if err != nil {

@@ -1,62 +1,228 @@
 package sim
 
 import (
-	"crypto/sha256"
+	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
 	"time"
 )
 
-func TestSeeds(t *testing.T) {
-	dir, err := os.MkdirTemp("/dev/shm", "tidemark-sim")
+// Variables that make this program do something else than all seeds.
+const (
+	seedVariable  = "TIDEMARK_SEED"  // one seed, whose trace is written to a file
+	rangeVariable = "TIDEMARK_SEEDS" // FIRST COUNT: a part of them, for another process
+)
+
+// lab runs seeds.
+type lab struct {
+	t    *testing.T
+	dir  string
+	tmpl *template
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	base := "/dev/shm"
+	if info, err := os.Stat(base); err != nil || !info.IsDir() {
+		base = t.TempDir()
+	}
+	dir, err := os.MkdirTemp(base, "tidemark-sim")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	cryptotest.SetGlobalRandom(t, 1) // where pages end depends on keys
 	tmpl, err := newTemplate(t.Context(), filepath.Join(dir, "template"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 100
-	if s := os.Getenv("SEEDS"); s != "" {
-		n, _ = strconv.Atoi(s)
+	return &lab{t, dir, tmpl}
+}
+
+// run lives through one seed, and returns what went wrong.
+func (l *lab) run(seed uint64, m mutant, trace bool) (*world, error) {
+	home := filepath.Join(l.dir, "world")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		l.t.Fatal(err)
 	}
+	defer func() {
+		if err := os.RemoveAll(home); err != nil {
+			l.t.Error(err)
+		}
+	}()
+	w, err := l.tmpl.world(seed, home)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	w.keep, w.mutant = trace, m
+	var problem error
+	synctest.Test(l.t, func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, seed)
+		problem = w.life(t.Context())
+	})
+	return w, problem
+}
+
+// TestSeeds: whatever happens to three servers, a vault and its replica, nothing
+// that was promised is lost, and what nobody needs goes. A seed is a history,
+// and tells it again in each run: processes with one processor each, since a
+// history must not hang on how fast somebody is.
+func TestSeeds(t *testing.T) {
+	if text := os.Getenv(seedVariable); text != "" {
+		replay(t, text)
+		return
+	}
+	if text := os.Getenv(rangeVariable); text != "" {
+		part(t, text)
+		return
+	}
+	n := 1_000 // the rest is for the long run until all of the gate has been timed
+	if os.Getenv("TIDEMARK_LONG") != "" {
+		n = 1_000_000
+	}
+	const processes = 2
 	started := time.Now()
-	steps := 0
-	for seed := range uint64(n) {
-		if seed > 0 && seed%1000 == 0 {
-			t.Log(seed)
-		}
-		home := filepath.Join(dir, "world")
-		if err := os.Mkdir(home, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		w, err := tmpl.world(seed, home)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.keep = os.Getenv("TRACE") != ""
-		synctest.Test(t, func(t *testing.T) {
-			cryptotest.SetGlobalRandom(t, seed)
-			if err := w.life(t.Context()); err != nil {
-				t.Errorf("seed %d: %v", seed, err)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	counts := map[string]int{}
+	for i := range processes {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSeeds$", "-test.v", "-test.timeout=0")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", rangeVariable, i*n/processes, n/processes), "GOMAXPROCS=1", "GOGC=400")
+		group.Go(func() {
+			out, err := cmd.CombinedOutput()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("%v: %s", err, tail(out))
+			}
+			for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+				var what string
+				var count int
+				if _, after, ok := strings.Cut(lines.Text(), "count: "); ok {
+					if _, err := fmt.Sscan(after, &count, &what); err == nil {
+						counts[what] += count
+					}
+				}
 			}
 		})
-		steps += w.steps
-		if w.keep {
-			t.Logf("%x", sha256.Sum256([]byte(strings.Join(w.trace, "\n"))))
-			if f := os.Getenv("TRACE"); f != "" {
-				os.WriteFile(fmt.Sprint(f, seed), []byte(strings.Join(w.trace, "\n")), 0o644)
+	}
+	group.Wait()
+	t.Logf("%v in %v", counts, time.Since(started).Round(time.Second))
+	if counts["seeds"] != n/processes*processes {
+		t.Errorf("only %d of %d seeds were lived through", counts["seeds"], n)
+	}
+	for _, what := range []string{"points", "removed", "crash", "asleep", "replicated", "gc", "moved"} {
+		if counts[what] < n/100 {
+			t.Errorf("%s: only %d in %d seeds: they show too little", what, counts[what], n)
+		}
+	}
+}
+
+// tail is the end of some output.
+func tail(out []byte) []byte { return out[max(0, len(out)-6000):] }
+
+// part lives through a part of the seeds.
+func part(t *testing.T, text string) {
+	var first, count uint64
+	if _, err := fmt.Sscan(text, &first, &count); err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t)
+	counts := map[string]int{}
+	failed := 0
+	for seed := first; seed < first+count && failed < 5; seed++ {
+		w, problem := l.run(seed, mutant{}, false)
+		if problem != nil {
+			failed++
+			t.Errorf("seed %d: %v; replay it with %s=%d GOMAXPROCS=1 go test ./integration/sim -run '^TestSeeds$'", seed, problem, seedVariable, seed)
+		}
+		counts["seeds"]++
+		for what, n := range w.counts {
+			counts[what] += n
+		}
+	}
+	for what, n := range counts {
+		t.Logf("count: %d %s", n, what)
+	}
+}
+
+// replay lives through one seed, and writes down everything that happened.
+func replay(t *testing.T, text string) {
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, problem := newLab(t).run(seed, mutant{}, true)
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("tidemark-seed-%d", seed))
+	if err := os.WriteFile(path, []byte(strings.Join(w.trace, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("what happened is in %s", path)
+	if problem != nil {
+		t.Error(problem)
+	}
+}
+
+// A seed tells the same history each time.
+func TestSeedsAreReplayed(t *testing.T) {
+	if os.Getenv(seedVariable)+os.Getenv(rangeVariable) != "" {
+		t.Skip("this is a replay")
+	}
+	for seed := range 6 {
+		var traces [2][]byte
+		for i := range traces {
+			dir := t.TempDir()
+			cmd := exec.Command(os.Args[0], "-test.run=^TestSeeds$", "-test.v")
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", seedVariable, seed), "GOMAXPROCS=1", "TMPDIR="+dir)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			var err error
+			if traces[i], err = os.ReadFile(filepath.Join(dir, fmt.Sprintf("tidemark-seed-%d", seed))); err != nil {
+				t.Fatal(err)
 			}
 		}
-		os.RemoveAll(home)
+		if len(traces[0]) == 0 || !bytes.Equal(traces[0], traces[1]) {
+			t.Errorf("seed %d tells two histories, of %d and %d bytes", seed, len(traces[0]), len(traces[1]))
+		}
 	}
-	t.Logf("%d seeds, %d steps, %v each", n, steps, time.Since(started)/time.Duration(n))
+}
+
+// Each planted bug is found, and soon. Package keep's own tests plant those that
+// take one order of steps in a million (points listed before intents).
+func TestSeedsFindPlantedBugs(t *testing.T) {
+	if os.Getenv("TIDEMARK_LONG") == "" {
+		t.Skip("takes many minutes: run with TIDEMARK_LONG=1")
+	}
+	const most = 500
+	l := newLab(t)
+	for _, m := range mutants() {
+		found := errors.New("nobody noticed")
+		seed := uint64(0)
+		for ; seed < most; seed++ {
+			if _, problem := l.run(seed, m, false); problem != nil {
+				found = problem
+				break
+			}
+		}
+		text, _, _ := strings.Cut(found.Error(), "\n")
+		t.Logf("%-42s seed %4d: %s", m.name, seed, text)
+		if seed == most {
+			t.Errorf("%s: %v", m.name, found)
+		}
+	}
 }

@@ -3,13 +3,13 @@ package sim
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +17,9 @@ import (
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/retain"
 )
 
 const servers = 3
@@ -32,7 +34,7 @@ func newChunks(key chunk.Key) *chunks {
 	c := &chunks{}
 	h := chunk.NewHasher(&key)
 	for n := range c.all {
-		c.all[n] = bytes.Repeat(noise(fmt.Sprint("content", n), 16), chunkSize/16)
+		c.all[n] = bytes.Repeat(noise(fmt.Sprint("content", n), 2<<10), chunkSize/(2<<10)) // enough to be worth moving
 		c.ids[n] = h.Sum(c.all[n])
 	}
 	return c
@@ -66,6 +68,8 @@ type template struct {
 	dir    string
 	place  *Place
 	chunks *chunks
+
+	repository [16]byte
 }
 
 // began is when all worlds begin.
@@ -87,8 +91,36 @@ func newTemplate(ctx context.Context, dir string) (*template, error) {
 			return nil, err
 		}
 	}
-	t.chunks = newChunks(r.ChunkKey())
-	return t, nil
+	t.chunks, t.repository = newChunks(r.ChunkKey()), r.ID
+	return t, t.setPolicy(ctx)
+}
+
+// setPolicy makes short lives, so that a few days have all there is.
+func (t *template) setPolicy(ctx context.Context) error {
+	device, err := repo.Local{Dir: filepath.Join(t.dir, serverName(0))}.Device()
+	if err != nil {
+		return err
+	}
+	b, err := retain.Open(ctx, t.place, retain.Options{Repository: t.repository})
+	if err != nil {
+		return err
+	}
+	reading, err := b.Read(ctx, began)
+	if err != nil {
+		return err
+	}
+	policy, err := retain.ParsePolicy([]byte(`{"daily":{"keep":7},"others_days":1}`))
+	if err != nil {
+		return err
+	}
+	_, err = b.Append(ctx, device.Key, reading, func(s *retain.State, v retain.Verdict) ([]ledger.Record, error) {
+		e, err := s.Edit(policy, v)
+		if err != nil {
+			return nil, err
+		}
+		return e.Records, nil
+	})
+	return err
 }
 
 func serverName(i int) string { return fmt.Sprintf("server%d", i) }
@@ -96,27 +128,36 @@ func serverName(i int) string { return fmt.Sprintf("server%d", i) }
 // promise is an acknowledged point.
 type promise struct {
 	files tree
-	when  time.Time // the true time
+	when  time.Time     // the true time
+	life  time.Duration // what its receipt promises; 0: it has none yet
 }
 
 // world is everything of one seed.
 type world struct {
 	scheduler
 	*chunks
-	seed    uint64
-	dir     string
-	primary *Place
-	replica *Place
-	servers []*server
-	runs    int
-	truth   time.Time // what time it really is
+	seed   uint64
+	mutant mutant // what is wrong with the program; nothing
 
-	mu     sync.Mutex
-	points map[point.ID]promise
+	repository [16]byte
+	dir        string
+	primary    *Place
+	replica    *Place
+	servers    []*server
+	runs       int
+	skew       time.Duration // of the vault's machines
+	problem    error
+	truth      time.Time // what time it really is
+
+	mu      sync.Mutex
+	points  map[point.ID]promise
+	copies  map[point.ID]promise // that the replica has taken over
+	garbage map[string]bool      // that an attacker put
 }
 
 func (t *template) world(seed uint64, dir string) (*world, error) {
-	w := &world{seed: seed, dir: dir, chunks: t.chunks, truth: began, points: map[point.ID]promise{}}
+	w := &world{seed: seed, repository: t.repository, dir: dir, chunks: t.chunks, truth: began, points: map[point.ID]promise{}, copies: map[point.ID]promise{}, garbage: map[string]bool{}}
+	w.actors, w.counts = map[string]*actor{}, map[string]int{}
 	w.random = rand.New(rand.NewPCG(seed, 7))
 	w.primary, w.replica = t.place.Snapshot(All, 0), NewPlace(began)
 	for i := range servers {
@@ -133,7 +174,11 @@ func (t *template) world(seed uint64, dir string) (*world, error) {
 				return nil, err
 			}
 		}
-		w.servers = append(w.servers, &server{world: w, name: name, files: tree{}})
+		v := &server{world: w, name: name, files: tree{}}
+		for n := range names {
+			v.files[fmt.Sprint("file", n)] = w.random.IntN(contents)
+		}
+		w.servers = append(w.servers, v)
 	}
 	return w, nil
 }
@@ -147,99 +192,137 @@ func (w *world) advance(d time.Duration) {
 	w.replica.Advance(d)
 }
 
-func (w *world) acknowledged(p *repo.Point, files tree) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.points[p.ID] = promise{files: maps.Clone(files), when: w.truth}
-}
-
-// lawfullyGone says whether a point was removed, and might be.
-func (w *world) lawfullyGone(point.ID) bool { return false }
-
 // life is one history: days on which some things happen at once.
 func (w *world) life(ctx context.Context) error {
-	for day := range 3 + w.random.IntN(3) {
-		actors := map[string]func(context.Context, *actor) error{}
-		for _, v := range w.servers {
+	for range 3 + w.random.IntN(3) {
+		w.clocks(func() {
 			if w.random.IntN(3) > 0 {
-				v.change()
-				actors[v.name] = v.backup
+				w.wake()
 			}
-		}
-		if w.random.IntN(4) == 0 {
-			actors["reader"] = w.servers[w.random.IntN(servers)].look
-		}
-		for name, err := range w.run(ctx, actors) {
-			if err != nil && !w.excused(err) {
-				return fmt.Errorf("day %d: %s: %w", day, name, err)
+			w.day(ctx)
+			w.complain(w.run())
+			for _, place := range []*Place{w.primary, w.replica} { // while its true time is known
+				if _, err := w.gone(ctx, place); err != nil {
+					w.problem = errors.Join(w.problem, err)
+				}
 			}
+		})
+		if w.problem != nil {
+			return w.problem
 		}
-		w.advance(time.Duration(1+w.random.IntN(72)) * time.Hour)
+		w.advance(time.Duration(1+w.random.IntN(48)) * time.Hour)
 	}
 	return w.settle(ctx)
 }
 
-// excused says whether an error is what happens when messages are lost.
+// day starts what happens today.
+func (w *world) day(ctx context.Context) {
+	for _, v := range w.servers {
+		if w.random.IntN(5) < 2 && !w.running(v.name) {
+			v.change()
+			w.start(ctx, v.name, v.backup)
+		}
+	}
+	if w.random.IntN(5) < 3 && !w.running("vault") {
+		w.start(ctx, "vault", w.prune)
+	}
+	if w.random.IntN(2) == 0 && !w.running("copier") {
+		w.start(ctx, "copier", w.replicate)
+	}
+	if w.random.IntN(4) == 0 && !w.running("replica") {
+		w.start(ctx, "replica", w.pruneReplica)
+	}
+	if w.random.IntN(8) == 0 && !w.running("hostile") {
+		w.start(ctx, "hostile", w.attack)
+	}
+	if w.random.IntN(6) == 0 && !w.running("vault2") {
+		w.start(ctx, "vault2", w.prune)
+	}
+	if v := w.servers[w.random.IntN(servers)]; w.random.IntN(2) == 0 && !w.running("reader") {
+		w.start(ctx, "reader", v.look)
+	}
+}
+
+// complain keeps what must not have happened.
+func (w *world) complain(errs map[string]error) {
+	for _, name := range slices.Sorted(maps.Keys(errs)) {
+		if err := errs[name]; err != nil && !w.excused(err) {
+			w.problem = errors.Join(w.problem, fmt.Errorf("%v: %s: %w", w.truth.Sub(began), name, err))
+		}
+	}
+}
+
+// clocks lets something happen while, perhaps, clocks are wrong.
+func (w *world) clocks(do func()) {
+	const years = 10 * 365 * 24 * time.Hour
+	jump := [...]time.Duration{years, -years}[w.random.IntN(2)]
+	which := w.random.IntN(24)
+	var wrong *Place
+	switch {
+	case which < 2:
+		wrong = [...]*Place{w.primary, w.replica}[which]
+		wrong.Advance(jump)
+	case which < 2+servers:
+		w.servers[which-2].ahead = jump
+	case which < 2+servers+2:
+		w.skew = jump
+	}
+	do()
+	if wrong != nil {
+		wrong.Advance(-jump)
+	}
+	for _, v := range w.servers {
+		v.ahead = 0
+	}
+	w.skew = 0
+}
+
+// excused says whether an error is what happens when messages are lost, or when
+// a machine sleeps with a point on its way whose number comes and goes meanwhile.
 func (w *world) excused(err error) bool {
-	return errors.Is(err, errCrash) || errors.Is(err, fault.Unavailable)
+	return errors.Is(err, errCrash) || errors.Is(err, fault.Unavailable) || errors.Is(err, fault.Exist)
 }
 
 // settle lets everything go on in peace, and checks what must hold then.
 func (w *world) settle(ctx context.Context) error {
+	w.wake()
 	w.calm = true
-	for _, v := range w.servers {
-		v.change()
-		for name, err := range w.run(ctx, map[string]func(context.Context, *actor) error{v.name: v.backup}) {
-			if err != nil {
-				return fmt.Errorf("in the end: %s: %w", name, err)
-			}
-		}
+	w.complain(w.run())
+	if w.problem != nil {
+		return w.problem
 	}
-	var err error
-	w.run(ctx, map[string]func(context.Context, *actor) error{"judge": func(ctx context.Context, a *actor) error {
-		err = w.judge(ctx, a)
+	v := w.servers[w.random.IntN(servers)]
+	v.change()
+	one := func(name string, do func(context.Context, *actor) error) error {
+		w.start(ctx, name, do)
+		if err := w.run()[name]; err != nil {
+			return fmt.Errorf("in the end: %s: %w", name, err)
+		}
 		return nil
-	}})
-	return err
-}
-
-// judge checks the whole repository and every promise.
-func (w *world) judge(ctx context.Context, _ *actor) error {
-	r, err := repo.Open(ctx, w.primary, repo.Options{Workers: 1})
-	if err != nil {
+	}
+	if err := one(v.name, v.backup); err != nil {
 		return err
 	}
-	if _, err := r.Grant(ctx, repo.Local{Dir: filepath.Join(w.dir, serverName(0))}); err != nil {
+	if err := one("copier", w.replicate); err != nil {
 		return err
 	}
-	report, err := repo.Check(ctx, r, repo.CheckOptions{})
-	if err != nil {
+	if err := w.converged(ctx); err != nil {
 		return err
 	}
-	for _, f := range report.Faults {
-		return fmt.Errorf("check: %s hurts %v: %w", f.Object, f.Files, f.Err)
-	}
-	points, err := r.Points(ctx)
-	if err != nil {
-		return err
-	}
-	there := map[point.ID]bool{}
-	for _, p := range points {
-		there[p.ID] = true
-		got, err := w.read(ctx, r, p)
-		if err == nil {
-			err = w.same(p.ID, got)
-		}
-		if err != nil {
+	w.advance(31 * 24 * time.Hour) // claims of the dead have fallen
+	for _, place := range []*Place{w.primary, w.replica} {
+		if err := one("operator", func(ctx context.Context, a *actor) error { return w.confirm(ctx, a, place) }); err != nil {
 			return err
 		}
 	}
-	for id := range w.points {
-		if !there[id] && !w.lawfullyGone(id) {
-			return fmt.Errorf("point %s was acknowledged and is gone: %w", id.Short(), fault.NotExist)
+	for range 3 {
+		if err := one("vault", w.prune); err != nil {
+			return err
 		}
+		if err := one("replica", w.pruneReplica); err != nil {
+			return err
+		}
+		w.advance(25 * time.Hour)
 	}
-	return nil
+	return errors.Join(w.judge(ctx, w.primary, w.points), w.judge(ctx, w.replica, w.copies))
 }
-
-var _ = binary.LittleEndian
