@@ -442,6 +442,15 @@ func (w *world) lost(ctx context.Context) string {
 
 func (w *world) whole() {
 	w.t.Helper()
+	w.readRemoved()
+	if lost := w.lost(w.t.Context()); lost != "" {
+		w.t.Fatal(lost)
+	}
+}
+
+// readRemoved asks the ledger which points may lose their frames.
+func (w *world) readRemoved() {
+	w.t.Helper()
 	book, err := w.open(w.t.Context(), w.store)
 	if err != nil {
 		w.t.Fatal(err)
@@ -451,9 +460,6 @@ func (w *world) whole() {
 			_, w.gone[n] = s.Gone(n)
 		}
 	})
-	if lost := w.lost(w.t.Context()); lost != "" {
-		w.t.Fatal(lost)
-	}
 }
 
 // names lists objects.
