@@ -82,7 +82,10 @@ func (c *collector) run(ctx context.Context) (*Plan, error) {
 	if errors.Is(err, fault.NotExist) {
 		// A page of a point that another collector has removed since this one read
 		// the ledger, perhaps: it may have slept for days.
-		if errRead := c.book.Refresh(ctx); errRead == nil && c.book.Ledger().Head() != before {
+		if err := c.book.Refresh(ctx); err != nil {
+			return nil, fmt.Errorf("prune: %w", err)
+		}
+		if c.book.Ledger().Head() != before {
 			return nil, errAgain
 		}
 	}
