@@ -7,6 +7,9 @@
 // a backup must keep: kind, mode, owner, size, time, path, links, attributes,
 // SHA-256 and the bytes in holes. `reader.py ls --content` prints the same.
 //
+// testdata/v1-compacted is the same repository after packs were moved into
+// containers, once and twice, with rounds of collection and their fold.
+//
 // To store a new golden repository (only before a format is released):
 //
 //	go test ./integration/compat -run TestWriteGolden -write-golden

@@ -17,6 +17,7 @@ import os
 import sys
 
 import extract
+import moved
 import rounds
 import vault
 from sealing import Damaged, Refused
@@ -110,12 +111,14 @@ def extract_path(repo, args):
 def check(repo, _args):
     """Reads and verifies everything; the live sets must name exactly what was read."""
     rounds.check(repo)
+    moved.check(repo)
     for pack_id in repo.pack_ids():
         pack = repo.pack(pack_id)
-        for i in range(pack.count):
+        for i in filter(pack.has, range(pack.count)):
             pack.frame(i)
-        for offset in pack.chunks:
-            pack.verify(offset)
+        for offset, (length, _) in pack.chunks.items():
+            if all(map(pack.has, range(pack.frame_of(offset), pack.frame_of(offset + length - 1) + 1))):
+                pack.verify(offset)
     for point in points(repo):
         table, files = Table(repo, point), 0
         for entry in table.entries():

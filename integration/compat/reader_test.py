@@ -75,7 +75,7 @@ class Good(Case):
         with open(self.passphrase, "wb") as file:
             file.write(b"wrong horse")
         self.assertEqual(self.run_reader("points")[0], 5)
-        self.forge.put("keys/feature-0001", b"")
+        self.forge.put("keys/feature-0002", b"")
         self.assertIn("later version", self.run_reader("points")[2])
 
 

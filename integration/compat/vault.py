@@ -8,6 +8,7 @@ import stat
 from collections import OrderedDict
 
 import blake3
+import moved
 import sealing
 from sealing import Cursor, Damaged, Refused, magic, must
 
@@ -63,7 +64,9 @@ class Repository:
 
     def _features(self):
         for name in self.names("keys", "feature-[0-9a-f]{4}"):
-            raise Refused(f"{name}: this repository needs a later version")
+            if name != "keys/feature-0001":
+                raise Refused(f"{name}: this repository needs a later version")
+            moved.feature(self, name)
 
     def _open_slot(self, passphrase):
         slots = self.names("keys", "slot-[0-9a-f]{16}")
@@ -173,11 +176,11 @@ class Repository:
         return self._packs[pack_id]
 
     def pack_ids(self):
-        found = []
+        found = moved.pack_ids(self)
         for folder in self.names("packs", "[0-9a-f]{2}"):
             for name in self.names(folder, "[0-9a-f]{32}"):
                 must(name[-2:] == folder[-2:], f"{name}: in the wrong folder")
-                found.append(bytes.fromhex(name[-32:]))
+                found.add(bytes.fromhex(name[-32:]))
         return sorted(found)
 
 
@@ -196,10 +199,11 @@ class Pack:
     def __init__(self, repo, pack_id):
         self.repo, self.id = repo, pack_id
         self.name = f"packs/{pack_id.hex()[-2:]}/{pack_id.hex()}"
+        self.places = None  # frames are in the pack's own object
         try:
-            self._head()
+            self._head(self._stored)
         except FileNotFoundError:
-            raise Damaged(f"{self.name}: is missing") from None
+            self._moved()
         self._frames = OrderedDict()
         self._chunks = self.list_data = None
         self._verified = set()
@@ -210,8 +214,23 @@ class Pack:
             file.seek(offset)
             return file.read(length)
 
-    def _head(self):
-        head = self._stored(0, 166)
+    def _moved(self):
+        """Reads the moved record that counts: the highest whose containers are there."""
+        for record in moved.find(self.repo, self.id):
+            self.size = None
+            size = self._head(record.head)
+            self.places = record.places(size, self.lengths)
+            if all(moved.exists(self.repo, c) for c, _ in self.places.values()):
+                return
+        raise Damaged(f"{self.name}: is missing, and so are containers to which it was moved")
+
+    def has(self, i):
+        """Whether frame i is there: a compaction may have left it out."""
+        return self.places is None or i in self.places
+
+    def _head(self, read):
+        """Reads what stands before the frames; gives its length."""
+        head = read(0, 166)
         c = Cursor(head, self.name)
         magic(c, b"PAK")
         self.repo.own(c)
@@ -219,7 +238,7 @@ class Pack:
         epoch, self.count, session, chunks = c.u32(), c.u32(), c.u16(), c.u32()
         commitment, geometry, digest = c.take(32), c.take(48), c.take(32)
         must(1 <= self.count <= 65536 and session <= 2048 and chunks <= 16 * MIB, f"{self.name}: limits of the head")
-        rest = self._stored(166, session + 36 * self.count + chunks)
+        rest = read(166, session + 36 * self.count + chunks)
         must(hashlib.sha256(head[:134] + rest).digest() == digest, f"{self.name}: SHA-256 of the head")
         r = Cursor(rest, self.name)
         sealed_session = r.take(session)
@@ -233,7 +252,8 @@ class Pack:
             must(length <= 28 + sealing.padme(5 + self.span(i)[1]), f"{self.name}: frame {i} of {length} bytes")
             self.offsets.append(at)
             at += length
-        must(at == self.size and at <= 64 * MIB, f"{self.name}: {self.size} bytes, its directory says {at}")
+        must(self.size in (at, None) and at <= 64 * MIB, f"{self.name}: {self.size} bytes, its directory says {at}")
+        return 166 + len(rest)
 
     def _geometry(self, plain):
         c = Cursor(plain, self.name)
@@ -260,7 +280,11 @@ class Pack:
             self._frames.move_to_end(i)
             return self._frames[i]
         what = f"{self.name} frame {i}"
-        stored = self._stored(self.offsets[i], self.lengths[i])
+        must(self.has(i), f"{what}: is gone")
+        if self.places is None:
+            stored = self._stored(self.offsets[i], self.lengths[i])
+        else:
+            stored = moved.stored(self.repo, *self.places[i], self.lengths[i])
         must(hashlib.sha256(stored).digest() == self.digests[i], f"{what}: SHA-256")
         span = self.span(i)[1]
         kind = sealing.PAGE if self.kind == 3 else sealing.DATA
