@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -51,7 +52,8 @@ type copies struct {
 	ids     *chunk.Hashers // of pages
 	pages   *os.File       // appended to
 	pagesAt uint64
-	number  uint64 // of pages
+	number  uint64     // of pages
+	mu      sync.Mutex // of the three below: the new table is read back, ahead, while pages are put
 	known   map[chunk.ID]place
 	added   []byte // not yet written
 	addedAt uint64 // offset of added
@@ -224,18 +226,29 @@ func (c *copies) beginAlone() error {
 // Page implements table.Pages for the new table: what was put, then what the
 // old copy has.
 func (c *copies) Page(ctx context.Context, ref *table.Ref) ([]byte, error) {
-	p, ok := c.known[ref.ID]
-	if !ok {
-		if c.old != nil {
-			return c.old.Page(ctx, ref)
-		}
-		return nil, fmt.Errorf("page %s is not in the copy of the last table: %w", ref.ID, fault.NotExist)
+	p, page := c.find(ref.ID)
+	switch {
+	case page != nil:
+		return page, nil
+	case p.length > 0:
+		return readPage(c.pages, p, ref.ID, c.ids)
+	case c.old != nil:
+		return c.old.Page(ctx, ref)
 	}
-	if p.offset >= c.addedAt {
-		at := p.offset - c.addedAt
-		return slices.Clone(c.added[at : at+uint64(p.length)]), nil
+	return nil, fmt.Errorf("page %s is not in the copy of the last table: %w", ref.ID, fault.NotExist)
+}
+
+// find says where a page that was put is in the file of pages, or returns it if
+// it is not written yet.
+func (c *copies) find(id chunk.ID) (place, []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, ok := c.known[id]
+	if !ok || p.offset < c.addedAt {
+		return p, nil
 	}
-	return readPage(c.pages, p, ref.ID, c.ids)
+	at := p.offset - c.addedAt
+	return p, slices.Clone(c.added[at : at+uint64(p.length)])
 }
 
 // Page implements table.Pages for the old table.
@@ -260,6 +273,8 @@ func readPage(f *os.File, p place, id chunk.ID, ids *chunk.Hashers) ([]byte, err
 
 // put takes a page of the new table.
 func (c *copies) put(id chunk.ID, page []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, ok := c.known[id]; ok {
 		return nil
 	}

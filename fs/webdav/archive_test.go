@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tidemark-backup/tidemark/fs/fsconform"
@@ -128,9 +129,9 @@ func TestSelection(t *testing.T) {
 func TestAnArchiveThatFailsIsNotTakenForWhole(t *testing.T) {
 	s := newShare(t, text("/d/a", strings.Repeat("a", 300_000)), text("/d/b", strings.Repeat("b", 300_000)))
 	s.status(200, "HEAD", top+"/d/a", gvfsAgent, "")
-	reads := 0
+	var reads atomic.Int64
 	s.source.Broken = func(pack.ID, uint32) error {
-		if reads++; reads > 2 {
+		if reads.Add(1) > 2 {
 			return fault.Corrupt
 		}
 		return nil
@@ -138,7 +139,7 @@ func TestAnArchiveThatFailsIsNotTakenForWhole(t *testing.T) {
 	srv := httptest.NewServer(s.h)
 	defer srv.Close()
 	for _, kind := range []string{"zip", "tar"} {
-		reads = 0
+		reads.Store(0)
 		r, err := http.Get(srv.URL + top + "/d?" + kind)
 		if err == nil {
 			_, err = io.ReadAll(r.Body)

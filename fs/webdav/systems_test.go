@@ -119,7 +119,7 @@ func TestW6Locks(t *testing.T) {
 func TestW8M6ProbesCostNothing(t *testing.T) {
 	s := newShare(t, text("/d/f.txt", strings.Repeat("x", 2000)))
 	s.list(top+"/d", "1", windowsAgent, "")
-	s.opened = 0
+	s.opened.Store(0)
 	for _, name := range []string{"desktop.ini", "folder.jpg", "Thumbs.db", "._f.txt", ".DS_Store", ".localized", ".hidden"} {
 		s.status(404, "PROPFIND", top+"/d/"+name, windowsAgent, "", "Depth: 0")
 		s.status(404, "PROPFIND", top+"/d/"+name, macAgent, "", "Depth: 0")
@@ -129,8 +129,8 @@ func TestW8M6ProbesCostNothing(t *testing.T) {
 		s.list("/", "0", macAgent, "")
 		s.list("/", "1", macAgent, "")
 	}
-	if s.opened > 3 {
-		t.Errorf("probes read %d times", s.opened)
+	if n := s.opened.Load(); n > 3 {
+		t.Errorf("probes read %d times", n)
 	}
 }
 

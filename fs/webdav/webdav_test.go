@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ type share struct {
 	source *fsconform.Source
 	tree   *fs.Tree
 	h      http.Handler
-	opened int // reads of packs of content and pages
+	opened atomic.Int64 // reads of packs of content and pages
 }
 
 func text(path, content string) fsconform.File {
@@ -51,7 +52,7 @@ func newShare(t *testing.T, files ...fsconform.File) *share {
 	t.Helper()
 	s := &share{t: t, source: fsconform.NewSource()}
 	s.add(firstPoint, files...)
-	s.source.Broken = func(pack.ID, uint32) error { s.opened++; return nil }
+	s.source.Broken = func(pack.ID, uint32) error { s.opened.Add(1); return nil }
 	s.tree = fs.New(s.source, fs.Options{Location: time.UTC})
 	t.Cleanup(s.tree.Close)
 	s.h = New(func(*http.Request) View { return s.tree }, Options{})
@@ -314,13 +315,13 @@ func TestG10AListingOpensNothing(t *testing.T) {
 	}
 	s := newShare(t, files...)
 	s.list(top+"/d", "0", gvfsAgent, "") // the point is opened
-	s.opened = 0
+	s.opened.Store(0)
 	hrefs, _ := s.list(top+"/d", "1", gvfsAgent, "")
 	if len(hrefs) != 1001 {
 		t.Errorf("%d entries", len(hrefs))
 	}
-	if s.opened > 40 { // pages of the table
-		t.Errorf("a listing read %d times", s.opened)
+	if n := s.opened.Load(); n > 40 { // pages of the table
+		t.Errorf("a listing read %d times", n)
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build !race
+
 package memory
 
 import (
@@ -11,6 +13,8 @@ import (
 )
 
 // What is allocated next takes few faults, where the kernel gives large pages.
+// (Without the race detector, which remembers each access in memory that takes
+// faults too.)
 func TestLarge(t *testing.T) {
 	enabled, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
 	given := err == nil && !strings.Contains(string(enabled), "[never]")

@@ -285,7 +285,12 @@ func TestScrubInParts(t *testing.T) {
 	time := newClock()
 	s := &slow{Store: w.store, clock: time}
 	seen := map[string]int{}
-	s.read = func(name string) { seen[name]++ }
+	var mu sync.Mutex // the chain is read by several at once
+	s.read = func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[name]++
+	}
 	rounds := 0
 	for ; ; rounds++ {
 		o := scrub.Options{State: w.state(t, path), Now: time.Now, MaxAge: month, MaxTime: 5 * minute, Workers: 1}
@@ -312,7 +317,11 @@ func TestScrubInParts(t *testing.T) {
 	}
 	time.turn(month)
 	var order []string
-	s.read = func(name string) { order = append(order, name) }
+	s.read = func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, name)
+	}
 	w.scrub(t, s, scrub.Options{State: w.state(t, path), Now: time.Now, MaxAge: month - 3*day, Workers: 1, MaxTime: 5 * minute})
 	if len(order) == 0 || len(order) == len(w.names()) {
 		t.Errorf("after a month: %q", order)
