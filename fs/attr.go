@@ -11,8 +11,8 @@ import (
 const folderSize = 4096
 
 // fill translates an entry into what users see.
-func (t *Tree) fill(a *Attr, slot uint32, ordinal uint64, e *table.Entry) {
-	node := t.nodeOf(slot, ordinal)
+func (t *Tree) fill(a *Attr, at place, e *table.Entry) {
+	node := t.nodeOf(at)
 	*a = Attr{
 		Node: node, Kind: e.Kind, Mode: e.Mode & 0o7777, UID: e.UID, GID: e.GID, Nlink: 1,
 		MTime: e.MTime, Major: e.Major, Minor: e.Minor, Fixed: true,
@@ -27,9 +27,9 @@ func (t *Tree) fill(a *Attr, slot uint32, ordinal uint64, e *table.Entry) {
 	}
 	if e.Link != nil && e.Kind != table.Folder {
 		a.Nlink = uint32(min(max(e.Link.Count, 1), 1<<32-1))
-		a.Inode = t.linkInode(slot, e.Link)
+		a.Inode = t.linkInode(at, e.Link)
 	} else {
-		a.Inode = t.plainInode(makeNode(slot, ordinal))
+		a.Inode = t.plainInode(node)
 	}
 	if t.opt.Owner != nil {
 		a.UID, a.GID = t.opt.Owner.UID, t.opt.Owner.GID
@@ -71,9 +71,9 @@ func blocks(e *table.Entry) uint64 {
 
 // Inode numbers are unique over the tree:
 //
-//	0 · 0000000 · slot (20) · ordinal (36)           most entries: the node's number
+//	00 · view (6) · slot (20) · ordinal (36)         most entries: the node's number
 //	1 · slot (20) · device slot (3) · inode (40)     hard links
-//	01 · 62 bits of a hash of these                  hard links whose numbers do not fit
+//	01 · 62 bits of a hash of these                  hard links whose numbers do not fit, or of other views
 //
 // The hash's seed is drawn for each tree, so nobody can choose numbers that
 // collide; by chance a million such links do with a probability below 10^-6.
@@ -90,19 +90,20 @@ func (h *inodeHash) init() { h.seed = maphash.MakeSeed() }
 
 func (t *Tree) plainInode(n Node) uint64 {
 	if n == Root && t.opt.Point != nil {
-		n = makeNode(1, 0)
+		n = makeNode(plainView, 1, 0)
 	}
 	return uint64(n)
 }
 
-func (t *Tree) linkInode(slot uint32, l *table.Link) uint64 {
-	if l.Device < 1<<linkDevice && l.Inode < 1<<linkNumber {
-		return linkFlag | uint64(slot)<<(linkDevice+linkNumber) | uint64(l.Device)<<linkNumber | l.Inode
+func (t *Tree) linkInode(at place, l *table.Link) uint64 {
+	if at.view == plainView && l.Device < 1<<linkDevice && l.Inode < 1<<linkNumber {
+		return linkFlag | uint64(at.slot.number)<<(linkDevice+linkNumber) | uint64(l.Device)<<linkNumber | l.Inode
 	}
 	type identity struct {
+		view         uint8
 		slot, device uint32
 		inode        uint64
 	}
-	sum := maphash.Comparable(t.inodes.seed, identity{slot, l.Device, l.Inode})
+	sum := maphash.Comparable(t.inodes.seed, identity{at.view, at.slot.number, l.Device, l.Inode})
 	return hashFlag | sum&(hashFlag-1)
 }

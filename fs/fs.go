@@ -5,6 +5,10 @@
 //	/latest                             link to the newest point's folder
 //	/points/2026-11-22_10-00-00/…       a point, by its local time; inside it
 //	/points/2026-11-22_10-00-00-2/…     the source's absolute paths
+//	/@GMT-2026.11.22-09.00.00/…         a point, by the name that Samba knows it by
+//
+// What begins with @ is found by name, and listed only with Options.ListTime:
+// so nobody copies it who copies a folder.
 //
 // With Options.Point the root is that point's tree itself.
 //
@@ -75,6 +79,10 @@ type Options struct {
 	// Open lets everybody read everything: files get the mode bits 0444,
 	// folders 0555, and access control lists are left out.
 	Open bool
+
+	// ListTime lists the names that begin with @, which else are there and not
+	// listed.
+	ListTime bool
 
 	// CacheBytes bounds the memory of decoded pages; 0 means 48 MiB. The
 	// Source bounds that of frames.

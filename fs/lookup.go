@@ -54,7 +54,7 @@ func (t *Tree) Lookup(ctx context.Context, parent Node, name string) (Attr, erro
 		return Attr{}, fmt.Errorf("look up %q in %s: %w", name, table.Path(folder), err)
 	}
 	var attr Attr
-	t.fill(&attr, at.slot.number, ordinal, e)
+	t.fill(&attr, at.to(ordinal), e)
 	return attr, nil
 }
 
@@ -119,7 +119,7 @@ func (t *Tree) Attr(ctx context.Context, n Node) (Attr, error) {
 		return Attr{}, err
 	}
 	var attr Attr
-	t.fill(&attr, at.slot.number, at.ordinal, e)
+	t.fill(&attr, at, e)
 	return attr, nil
 }
 
@@ -160,7 +160,7 @@ func (t *Tree) ReadDir(ctx context.Context, n Node, from uint64) iter.Seq2[*DirE
 		if !t.readDots(ctx, tree, at, folder, from, &d, yield) {
 			return
 		}
-		if err := t.readChildren(ctx, tree, at.slot.number, folder, from, &d, yield); err != nil {
+		if err := t.readChildren(ctx, tree, at, folder, from, &d, yield); err != nil {
 			yield(nil, fmt.Errorf("list %s: %w", table.Path(folder), err))
 		}
 	}
@@ -170,7 +170,7 @@ func (t *Tree) ReadDir(ctx context.Context, n Node, from uint64) iter.Seq2[*DirE
 func (t *Tree) readDots(ctx context.Context, tree *table.Tree, at place, folder []byte, from uint64,
 	d *DirEntry, yield func(*DirEntry, error) bool) bool {
 	if from < 1 {
-		*d = t.dot(".", 1, t.nodeOf(at.slot.number, at.ordinal))
+		*d = t.dot(".", 1, t.nodeOf(at))
 		if !yield(d, nil) {
 			return false
 		}
@@ -194,14 +194,14 @@ func (t *Tree) dot(name string, next uint64, n Node) DirEntry {
 // parent returns the folder that holds a folder; that of the root is the root.
 func (t *Tree) parent(ctx context.Context, tree *table.Tree, at place, key []byte) (Node, error) {
 	if at.ordinal == 0 {
-		if t.opt.Point != nil {
+		if t.opt.Point != nil || at.view == tokenView {
 			return Root, nil
 		}
 		return pointsNode, nil
 	}
 	folder, _ := table.Split(key)
 	if len(folder) == 0 {
-		return t.nodeOf(at.slot.number, 0), nil
+		return t.nodeOf(at.to(0)), nil
 	}
 	// folder is a 00 b 00; the key of that folder's entry is a 00 00 b.
 	folder = folder[:len(folder)-1]
@@ -215,11 +215,11 @@ func (t *Tree) parent(ctx context.Context, tree *table.Tree, at place, key []byt
 	if !exact {
 		return 0, fmt.Errorf("folder of %s has no entry: %w", table.Path(key), fault.Corrupt)
 	}
-	return t.nodeOf(at.slot.number, ordinal), nil
+	return t.nodeOf(at.to(ordinal)), nil
 }
 
 // readChildren gives the entries of a folder in a point.
-func (t *Tree) readChildren(ctx context.Context, tree *table.Tree, slot uint32, folder []byte, from uint64,
+func (t *Tree) readChildren(ctx context.Context, tree *table.Tree, at place, folder []byte, from uint64,
 	d *DirEntry, yield func(*DirEntry, error) bool) error {
 	var buffer [256]byte
 	prefix := appendPrefix(buffer[:0], folder)
@@ -239,7 +239,7 @@ func (t *Tree) readChildren(ctx context.Context, tree *table.Tree, slot uint32, 
 		return nil
 	}
 	last := start
-	defer func() { t.listing.listed(tree, slot, start, last) }()
+	defer func() { t.listing.listed(tree, at.slot.number, start, last) }()
 	for item, err := range tree.From(ctx, start) {
 		if err != nil {
 			return err
@@ -251,7 +251,7 @@ func (t *Tree) readChildren(ctx context.Context, tree *table.Tree, slot uint32, 
 		}
 		d.Name = e.Key[len(prefix):]
 		d.Next, d.Bare = item.Ordinal+firstCookie, false
-		t.fill(&d.Attr, slot, item.Ordinal, e)
+		t.fill(&d.Attr, at.to(item.Ordinal), e)
 		if !yield(d, nil) {
 			return nil
 		}

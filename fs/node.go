@@ -10,14 +10,15 @@ import (
 //
 //	63      56 55              36 35                                    0
 //	┌─────────┬──────────────────┬──────────────────────────────────────┐
-//	│ view: 0 │ slot of the point│ ordinal of the entry                 │
+//	│ view    │ slot of the point│ ordinal of the entry                 │
 //	└─────────┴──────────────────┴──────────────────────────────────────┘
 //
+// View 0 is the tree below points, view 1 the same points by their names for
+// Samba at the root: other folders, since a kernel gives a folder one place.
 // Slot 0 is no point's; it holds the root and what is between it and the
 // points: there are as many links latest as points they have led to, so that
 // where one leads never changes, and a kernel may remember it. Without that a
 // walk below latest asked where it leads three times for each file.
-// Other views are reserved.
 type Node uint64
 
 // The nodes that are in no point. Root is the root of every Tree, also of one
@@ -31,6 +32,14 @@ const (
 	ordinalBits      = 36
 	maxSlot          = 1<<slotBits - 1
 	maxOrdinal       = 1<<ordinalBits - 1
+	viewShift        = slotBits + ordinalBits
+)
+
+// The views.
+const (
+	plainView uint8 = iota
+	tokenView       // below the names that Samba knows points by
+	numViews
 )
 
 // The names of the folders that are in no point.
@@ -39,15 +48,16 @@ const (
 	PointsName = "points"
 )
 
-func makeNode(slot uint32, ordinal uint64) Node {
-	return Node(uint64(slot)<<ordinalBits | ordinal)
+func makeNode(view uint8, slot uint32, ordinal uint64) Node {
+	return Node(uint64(view)<<viewShift | uint64(slot)<<ordinalBits | ordinal)
 }
 
+func (n Node) view() uint8     { return uint8(n >> viewShift) }
 func (n Node) slot() uint32    { return uint32(uint64(n)>>ordinalBits) & maxSlot }
 func (n Node) ordinal() uint64 { return uint64(n) & maxOrdinal }
 
-// String returns slot and ordinal.
-func (n Node) String() string { return fmt.Sprintf("%d:%d", n.slot(), n.ordinal()) }
+// String returns view, slot and ordinal.
+func (n Node) String() string { return fmt.Sprintf("%d:%d:%d", n.view(), n.slot(), n.ordinal()) }
 
 // latestOf returns the node of the link latest while it leads to a point.
 func latestOf(s *slot) Node { return firstLatest | Node(s.number) }
@@ -57,18 +67,19 @@ type place struct {
 	virtual Node  // Root, pointsNode or latestNode; 0 for an entry
 	slot    *slot // of an entry, and what a link latest leads to
 	ordinal uint64
+	view    uint8
 }
 
 // find resolves a node. Nodes that this tree never gave are fault.Stale.
 func (t *Tree) find(n Node) (place, error) {
 	if t.opt.Point != nil && n == Root {
-		n = makeNode(1, 0)
+		n = makeNode(plainView, 1, 0)
 	}
 	number := n.slot()
-	if n > makeNode(maxSlot, maxOrdinal) {
+	if n.view() >= numViews || n.view() == tokenView && t.opt.Point != nil {
 		return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
 	}
-	latest := number == 0 && n&^(firstLatest-1) == firstLatest
+	latest := n.view() == plainView && number == 0 && n&^(firstLatest-1) == firstLatest
 	if latest {
 		number = uint32(n & (firstLatest - 1))
 	}
@@ -85,15 +96,21 @@ func (t *Tree) find(n Node) (place, error) {
 	if latest {
 		return place{virtual: latestNode, slot: s}, nil
 	}
-	return place{slot: s, ordinal: n.ordinal()}, nil
+	return place{slot: s, ordinal: n.ordinal(), view: n.view()}, nil
 }
 
 // nodeOf is the inverse of find for entries.
-func (t *Tree) nodeOf(slot uint32, ordinal uint64) Node {
-	if t.opt.Point != nil && ordinal == 0 {
+func (t *Tree) nodeOf(at place) Node {
+	if t.opt.Point != nil && at.ordinal == 0 {
 		return Root
 	}
-	return makeNode(slot, ordinal)
+	return makeNode(at.view, at.slot.number, at.ordinal)
+}
+
+// to returns the place of another entry of the same point.
+func (at place) to(ordinal uint64) place {
+	at.ordinal = ordinal
+	return at
 }
 
 // Fixed tells whether what a folder holds never changes: whether it is part of

@@ -22,11 +22,17 @@ const refreshAfter = 5 * time.Second
 // nameFormat is how the folder of a point is named, in local time.
 const nameFormat = "2006-01-02_15-04-05"
 
+// tokenFormat is how the folder of a point is named at the root, in UTC: as the
+// module shadow_copy2 of Samba asks for it when a Windows client looks at
+// previous versions.
+const tokenFormat = "@GMT-2006.01.02-15.04.05"
+
 // slot is a point's place in the tree. All but gone is fixed.
 type slot struct {
 	number uint32
 	point  *repo.Point
 	name   string
+	token  string      // its name in tokenFormat
 	gone   atomic.Bool // the point has been removed from the repository
 }
 
@@ -38,10 +44,10 @@ type pointList struct {
 	mu      sync.RWMutex
 	slots   []*slot            // slots[i] has number i+1; never shrinks
 	byID    map[point.ID]*slot // gone ones, too
-	byName  map[string]*slot
-	live    []*slot   // those not gone, ascending Sequence
-	checked time.Time // when the Source was asked last
-	changed time.Time // when live became what it is
+	byName  map[string]*slot   // by name and by token: none is the other's form
+	live    []*slot            // those not gone, ascending Sequence
+	checked time.Time          // when the Source was asked last
+	changed time.Time          // when live became what it is
 }
 
 func (l *pointList) init() {
@@ -58,13 +64,23 @@ func (l *pointList) slot(number uint32) *slot {
 	return l.slots[number-1]
 }
 
-func (l *pointList) named(name string) *slot {
+// named returns the point whose folder has a name in a view.
+func (l *pointList) named(view uint8, name string) *slot {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if s := l.byName[name]; s != nil && !s.gone.Load() {
-		return s
+	s := l.byName[name]
+	if s == nil || s.gone.Load() || s.nameIn(view) != name {
+		return nil
 	}
-	return nil
+	return s
+}
+
+// nameIn returns the name of the point's folder in a view.
+func (s *slot) nameIn(view uint8) string {
+	if view == tokenView {
+		return s.token
+	}
+	return s.name
 }
 
 // list returns the points that are there, and when that last changed. The
@@ -102,10 +118,10 @@ func (l *pointList) merge(points []*repo.Point, now time.Time, loc *time.Locatio
 			if len(l.slots) >= maxSlot {
 				break // a million points have come and gone: mount again
 			}
-			s = &slot{number: uint32(len(l.slots) + 1), point: p, name: l.freeName(p.Started.In(loc))}
+			s = &slot{number: uint32(len(l.slots) + 1), point: p, name: l.freeName(p.Started.In(loc)), token: l.freeToken(p.Started)}
 			l.slots = append(l.slots, s)
 			l.byID[p.ID] = s
-			l.byName[s.name] = s
+			l.byName[s.name], l.byName[s.token] = s, s
 			changed = true
 		}
 		live = append(live, s)
@@ -128,6 +144,16 @@ func (l *pointList) freeName(at time.Time) string {
 		name = fmt.Sprintf("%s-%d", base, n)
 	}
 	return name
+}
+
+// freeToken returns the first token not before a time: Samba takes no suffix, so
+// that the second point of one second is dated to the next.
+func (l *pointList) freeToken(at time.Time) string {
+	at = at.UTC()
+	for l.byName[at.Format(tokenFormat)] != nil {
+		at = at.Add(time.Second)
+	}
+	return at.Format(tokenFormat)
 }
 
 // Refresh reads the list of points again. Front ends need not call it: the
@@ -222,5 +248,5 @@ func (t *Tree) PointRoot(ctx context.Context, id point.ID) (Node, error) {
 	if s == nil || s.gone.Load() {
 		return 0, fmt.Errorf("find point %s: %w", id.Short(), fault.NotExist)
 	}
-	return t.nodeOf(s.number, 0), nil
+	return t.nodeOf(place{slot: s}), nil
 }

@@ -38,25 +38,27 @@ func (t *Tree) lookupVirtual(ctx context.Context, parent Node, name string) (Att
 			}
 			return t.latestAttr(live[len(live)-1]), nil
 		}
+		if s := t.points.named(tokenView, name); s != nil {
+			return t.pointAttr(ctx, place{slot: s, view: tokenView})
+		}
 		return Attr{}, missing
 	case pointsNode:
-		s := t.points.named(name)
-		if s == nil {
-			return Attr{}, missing
+		if s := t.points.named(plainView, name); s != nil {
+			return t.pointAttr(ctx, place{slot: s})
 		}
-		return t.pointAttr(ctx, s)
+		return Attr{}, missing
 	}
 	return Attr{}, fmt.Errorf("look up %q in %s: %w", name, virtualName(parent), fault.NotDir)
 }
 
 // pointAttr returns what users see of a point's root folder.
-func (t *Tree) pointAttr(ctx context.Context, s *slot) (Attr, error) {
-	_, e, err := t.entry(ctx, place{slot: s})
+func (t *Tree) pointAttr(ctx context.Context, at place) (Attr, error) {
+	_, e, err := t.entry(ctx, at)
 	if err != nil {
 		return Attr{}, err
 	}
 	var attr Attr
-	t.fill(&attr, s.number, 0, e)
+	t.fill(&attr, at, e)
 	return attr, nil
 }
 
@@ -116,16 +118,22 @@ func (t *Tree) readVirtual(ctx context.Context, n Node, from uint64, yield func(
 		t.readRoot(from, &d, yield)
 		return
 	}
+	t.readPoints(plainView, firstCookie-1, from, &d, yield)
+}
+
+// readPoints lists the folders of points in a view. Their cookies begin behind
+// base.
+func (t *Tree) readPoints(view uint8, base, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
 	live, _ := t.points.list()
 	for _, s := range live {
-		next := uint64(s.number-1) + firstCookie
+		next := uint64(s.number) + base
 		if next <= from {
 			continue
 		}
 		// Their attributes are in their tables: to fill them in here would
 		// open a thousand points for one ls.
-		d = t.dot(s.name, next, t.nodeOf(s.number, 0))
-		if !yield(&d, nil) {
+		*d = t.dot(s.nameIn(view), next, t.nodeOf(place{slot: s, view: view}))
+		if !yield(d, nil) {
 			return
 		}
 	}
@@ -140,7 +148,12 @@ func (t *Tree) readRoot(from uint64, d *DirEntry, yield func(*DirEntry, error) b
 	}
 	if from <= firstCookie {
 		*d = DirEntry{Name: []byte(PointsName), Next: firstCookie + 1, Attr: t.virtualAttr(pointsNode)}
-		yield(d, nil)
+		if !yield(d, nil) {
+			return
+		}
+	}
+	if t.opt.ListTime {
+		t.readPoints(tokenView, firstCookie+1, from, d, yield)
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 	"github.com/tidemark-backup/tidemark/fs/mount"
 )
 
+// listTimeUsage says what --list-time does.
+const listTimeUsage = "list the names that begin with @, too"
+
 // patience is how long a mount that shall end waits for programs to leave it.
 const patience = 10 * time.Second
 
@@ -27,6 +30,7 @@ type mountOptions struct {
 	owner      string
 	open       bool
 	allowOther bool
+	listTime   bool
 	background bool
 	child      bool // the process behind --background
 }
@@ -40,6 +44,12 @@ func newMount(app *cli.App) *cobra.Command {
 
   DIR/latest/…                       the newest point
   DIR/points/2026-11-22_10-00-00/…   each point, by its local time
+
+Names that begin with @ are there for whoever asks for them, and listed only
+with --list-time, so that nobody copies them with a folder:
+
+  DIR/@GMT-2026.11.22-09.00.00/…     each point, as Samba's shadow_copy2 asks
+                                     for it (UTC)
 
 In a point stand the absolute paths that were backed up. Restoring is copying:
 owner, mode, times, attributes, links and holes are there. New points appear
@@ -61,6 +71,7 @@ original permissions let them; for root that is always so.`,
 	f.StringVar(&o.owner, "owner", "", "show everything as owned by UID:GID")
 	f.BoolVar(&o.open, "open", false, "let everybody who gets in read everything")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users in")
+	f.BoolVar(&o.listTime, "list-time", false, listTimeUsage)
 	f.BoolVar(&o.background, "background", false, "return when the mount answers")
 	f.BoolVar(&o.child, backgroundFlag, false, "")
 	_ = f.MarkHidden(backgroundFlag)
@@ -120,7 +131,7 @@ func (o *mountOptions) serveRepository(ctx context.Context, app *cli.App, r *ope
 	if err != nil {
 		return err
 	}
-	opt := fs.Options{Owner: owner, Open: o.open, Location: app.Zone, Now: app.Now, Log: log}
+	opt := fs.Options{Owner: owner, Open: o.open, ListTime: o.listTime, Location: app.Zone, Now: app.Now, Log: log}
 	if o.point != "" {
 		if opt.Point, err = selectPoint(ctx, app, r, o.point); err != nil {
 			return err

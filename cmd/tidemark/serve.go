@@ -30,6 +30,7 @@ type serveOptions struct {
 	hosts       []string
 	accessLog   string
 	point       string
+	listTime    bool
 }
 
 func newServe(app *cli.App) *cobra.Command {
@@ -43,6 +44,8 @@ Linux map without a driver, and which a browser shows as pages:
   https://backup.example:8443/
     latest/…                       the newest point
     points/2026-11-22_10-00-00/…   each point, by its local time
+    @GMT-2026.11.22-09.00.00/…     each point, as Samba asks for it (UTC);
+                                   listed only with --list-time
 
 With --users everybody logs in, and sees exactly what owners, modes and access
 control lists of the files let him see on the server that was backed up.
@@ -70,6 +73,7 @@ or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
 	f.StringSliceVar(&o.hosts, "host", nil, "name under which clients ask for the share; any if none is given")
 	f.StringVar(&o.accessLog, "access-log", "", "write each request to this file, one line of JSON each")
 	f.StringVar(&o.point, "point", "", "show this POINT alone")
+	f.BoolVar(&o.listTime, "list-time", false, listTimeUsage)
 	c.AddCommand(newServePasswd(app))
 	return c
 }
@@ -114,7 +118,7 @@ func (o *serveOptions) serve(ctx context.Context, app *cli.App, r *opened, host 
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(app.Stderr, &slog.HandlerOptions{Level: level}))
-	opt := fs.Options{Location: app.Zone, Now: app.Now, Log: log}
+	opt := fs.Options{ListTime: o.listTime, Location: app.Zone, Now: app.Now, Log: log}
 	if o.point != "" {
 		p, err := selectPoint(ctx, app, r, o.point)
 		if err != nil {

@@ -32,11 +32,44 @@ func TestMountedTree(t *testing.T) {
 				root = c.point()
 			}
 			fsconform.Check(t, view{root}, fsconform.Sample())
+			if !one {
+				t.Run("tokens", func(t *testing.T) { testTokens(t, c) })
+			}
 			t.Run("seek in a listing", func(t *testing.T) { testSeekdir(t, filepath.Join(root, "big")) })
 			t.Run("writers", func(t *testing.T) { testWriters(t, root) })
 			t.Run("statfs", func(t *testing.T) { testStatfs(t, root) })
 			t.Run("type", func(t *testing.T) { testType(t, c.dir) })
 		})
+	}
+}
+
+// testTokens looks at a point by the name that Samba gives it.
+func testTokens(t *testing.T, c *child) {
+	names, err := view{c.dir}.List("/")
+	if err != nil || !slices.Equal(names, []string{"latest", "points"}) {
+		t.Errorf("the root holds %q, %v", names, err)
+	}
+	dir := filepath.Join(c.dir, "@GMT-2026.11.22-10.00.00")
+	if err := os.Chdir(filepath.Join(dir, "names")); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := os.Chdir("/"); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, root := range []string{dir, c.point()} {
+		if b, err := os.ReadFile(filepath.Join(root, "names/a")); err != nil || string(b) != "a" {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	if wd, err := unix.Getwd(); err != nil || wd != filepath.Join(dir, "names") {
+		t.Errorf("the working folder is %q by now, %v", wd, err)
+	}
+	a, err := view{dir}.Stat("/names/a")
+	b, err2 := view{c.point()}.Stat("/names/a")
+	if err != nil || err2 != nil || a.Inode == b.Inode {
+		t.Errorf("inodes %d and %d, %v, %v", a.Inode, b.Inode, err, err2)
 	}
 }
 
