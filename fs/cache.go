@@ -9,9 +9,10 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
-// maxTables bounds how many points' tables are kept open. An open one holds
-// little more than its decoded root page.
-const maxTables = 128
+// maxTables bounds how many points' tables are kept open: all of a usual
+// repository, since who looks along time opens each. An open one holds little
+// more than its decoded root page.
+const maxTables = 1024
 
 // leavesAhead is how many leaf pages a long listing asks for at a time.
 const leavesAhead = 4

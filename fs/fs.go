@@ -6,6 +6,7 @@
 //	/points/2026-11-22_10-00-00/…       a point, by its local time; inside it
 //	/points/2026-11-22_10-00-00-2/…     the source's absolute paths
 //	/@GMT-2026.11.22-09.00.00/…         a point, by the name that Samba knows it by
+//	…/@versions  …/@deleted  …/@diff    in each folder of a point, see made.go
 //
 // What begins with @ is found by name, and listed only with Options.ListTime:
 // so nobody copies it who copies a folder.
@@ -80,6 +81,11 @@ type Options struct {
 	// folders 0555, and access control lists are left out.
 	Open bool
 
+	// Keeper is for front ends where a kernel judges who may see what by owner
+	// and mode: made-up folders that show what the way to them does not guard
+	// are this user's alone. nil: the front end judges each entry by its Way.
+	Keeper *Owner
+
 	// ListTime lists the names that begin with @, which else are there and not
 	// listed.
 	ListTime bool
@@ -116,6 +122,8 @@ type Tree struct {
 	inodes  inodeHash
 	content [16]byte // drawn for each tree, see ContentID
 	scanned xattrScan
+	made    madeTable
+	memos   memoTable
 }
 
 // Attr is what users see of a file or folder.
@@ -153,6 +161,7 @@ func New(src Source, opt Options) *Tree {
 	t.ahead.init(src)
 	t.listing.init()
 	t.points.init()
+	t.made.init()
 	if opt.Point != nil {
 		t.points.merge([]*repo.Point{opt.Point}, opt.Now(), opt.Location)
 	}

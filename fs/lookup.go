@@ -40,11 +40,19 @@ func (t *Tree) Lookup(ctx context.Context, parent Node, name string) (Attr, erro
 	if name == "" || len(name) > table.MaxName || name == "." || name == ".." {
 		return Attr{}, fmt.Errorf("look up %q: %w", name, fault.NotExist)
 	}
+	if at.made != nil {
+		return t.lookupMade(ctx, at.made, name)
+	}
 	var buffer [256]byte
 	key := append(appendPrefix(buffer[:0], folder), name...)
 	ordinal, exact, err := tree.Seek(ctx, key)
 	if err != nil {
 		return Attr{}, fmt.Errorf("look up %q in %s: %w", name, table.Path(folder), err)
+	}
+	if !exact && name[0] == '@' && t.opt.Point == nil {
+		if kind, ok := madeKinds()[name]; ok {
+			return t.madeAttr(ctx, t.madeIn(at, folder, name, kind))
+		}
 	}
 	if !exact {
 		return Attr{}, fmt.Errorf("look up %q: %w", name, fault.NotExist)
@@ -108,6 +116,9 @@ func (t *Tree) Attr(ctx context.Context, n Node) (Attr, error) {
 	if at.virtual == latestNode {
 		return t.latestAttr(at.slot), nil
 	}
+	if at.made != nil {
+		return t.madeAttr(ctx, at.made)
+	}
 	if at.virtual != 0 {
 		if err := t.current(ctx); err != nil {
 			return Attr{}, err
@@ -160,7 +171,12 @@ func (t *Tree) ReadDir(ctx context.Context, n Node, from uint64) iter.Seq2[*DirE
 		if !t.readDots(ctx, tree, at, folder, from, &d, yield) {
 			return
 		}
-		if err := t.readChildren(ctx, tree, at, folder, from, &d, yield); err != nil {
+		if at.made != nil {
+			err = t.readMade(ctx, at.made, from, &d, yield)
+		} else {
+			err = t.readFolder(ctx, tree, at, folder, from, &d, yield)
+		}
+		if err != nil {
 			yield(nil, fmt.Errorf("list %s: %w", table.Path(folder), err))
 		}
 	}
@@ -193,6 +209,9 @@ func (t *Tree) dot(name string, next uint64, n Node) DirEntry {
 
 // parent returns the folder that holds a folder; that of the root is the root.
 func (t *Tree) parent(ctx context.Context, tree *table.Tree, at place, key []byte) (Node, error) {
+	if at.made != nil {
+		return at.made.parent, nil
+	}
 	if at.ordinal == 0 {
 		if t.opt.Point != nil || at.view == tokenView {
 			return Root, nil
@@ -218,9 +237,30 @@ func (t *Tree) parent(ctx context.Context, tree *table.Tree, at place, key []byt
 	return t.nodeOf(at.to(ordinal)), nil
 }
 
-// readChildren gives the entries of a folder in a point.
-func (t *Tree) readChildren(ctx context.Context, tree *table.Tree, at place, folder []byte, from uint64,
+// readFolder lists a folder of a point, and behind what it holds the made-up
+// folders in it, if they are to be listed.
+func (t *Tree) readFolder(ctx context.Context, tree *table.Tree, at place, folder []byte, from uint64,
 	d *DirEntry, yield func(*DirEntry, error) bool) error {
+	if from < madeCookie {
+		more, err := t.readChildren(ctx, tree, at, folder, from, func(item table.Item, name []byte) bool {
+			d.Name, d.Next, d.Bare = name, item.Ordinal+firstCookie, false
+			t.fill(&d.Attr, at.to(item.Ordinal), item.Entry)
+			return yield(d, nil)
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	if !t.opt.ListTime || t.opt.Point != nil {
+		return nil
+	}
+	return t.readMadeNames(ctx, tree, at, folder, from, d, yield)
+}
+
+// readChildren gives the entries of a folder in a point from a cookie on, and
+// tells whether more is wanted.
+func (t *Tree) readChildren(ctx context.Context, tree *table.Tree, at place, folder []byte, from uint64,
+	each func(item table.Item, name []byte) bool) (bool, error) {
 	var buffer [256]byte
 	prefix := appendPrefix(buffer[:0], folder)
 	var start uint64
@@ -232,29 +272,25 @@ func (t *Tree) readChildren(ctx context.Context, tree *table.Tree, at place, fol
 	default:
 		var err error
 		if start, _, err = tree.Seek(ctx, prefix); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if start >= tree.Count() {
-		return nil
+		return true, nil
 	}
 	last := start
 	defer func() { t.listing.listed(tree, at.slot.number, start, last) }()
 	for item, err := range tree.From(ctx, start) {
 		if err != nil {
-			return err
+			return false, err
 		}
-		e := item.Entry
 		last = item.Ordinal
-		if !bytes.HasPrefix(e.Key, prefix) {
-			return nil
+		if !bytes.HasPrefix(item.Entry.Key, prefix) {
+			return true, nil
 		}
-		d.Name = e.Key[len(prefix):]
-		d.Next, d.Bare = item.Ordinal+firstCookie, false
-		t.fill(&d.Attr, at.to(item.Ordinal), e)
-		if !yield(d, nil) {
-			return nil
+		if !each(item, item.Entry.Key[len(prefix):]) {
+			return false, nil
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -39,6 +39,7 @@ const (
 const (
 	plainView uint8 = iota
 	tokenView       // below the names that Samba knows points by
+	madeView        // made-up folders in points; slot and ordinal are a hash, see madeTable
 	numViews
 )
 
@@ -68,6 +69,7 @@ type place struct {
 	slot    *slot // of an entry, and what a link latest leads to
 	ordinal uint64
 	view    uint8
+	made    *made // slot and ordinal are of the folder that has its mode
 }
 
 // find resolves a node. Nodes that this tree never gave are fault.Stale.
@@ -76,8 +78,17 @@ func (t *Tree) find(n Node) (place, error) {
 		n = makeNode(plainView, 1, 0)
 	}
 	number := n.slot()
-	if n.view() >= numViews || n.view() == tokenView && t.opt.Point != nil {
+	if n.view() >= numViews || n.view() != plainView && t.opt.Point != nil {
 		return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
+	}
+	if n.view() == madeView {
+		f := t.made.get(n)
+		if f == nil || f.in.gone.Load() || f.at.slot.gone.Load() {
+			return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
+		}
+		at := f.at
+		at.made = f
+		return at, nil
 	}
 	latest := n.view() == plainView && number == 0 && n&^(firstLatest-1) == firstLatest
 	if latest {
@@ -101,6 +112,9 @@ func (t *Tree) find(n Node) (place, error) {
 
 // nodeOf is the inverse of find for entries.
 func (t *Tree) nodeOf(at place) Node {
+	if at.made != nil {
+		return at.made.node
+	}
 	if t.opt.Point != nil && at.ordinal == 0 {
 		return Root
 	}
@@ -109,10 +123,12 @@ func (t *Tree) nodeOf(at place) Node {
 
 // to returns the place of another entry of the same point.
 func (at place) to(ordinal uint64) place {
-	at.ordinal = ordinal
+	at.ordinal, at.made = ordinal, nil
 	return at
 }
 
 // Fixed tells whether what a folder holds never changes: whether it is part of
 // a point.
-func (t *Tree) Fixed(n Node) bool { return n.slot() != 0 || t.opt.Point != nil }
+func (t *Tree) Fixed(n Node) bool {
+	return n.view() != madeView && (n.slot() != 0 || t.opt.Point != nil)
+}

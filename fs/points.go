@@ -48,6 +48,7 @@ type pointList struct {
 	live    []*slot            // those not gone, ascending Sequence
 	checked time.Time          // when the Source was asked last
 	changed time.Time          // when live became what it is
+	turn    uint32             // how often it has changed
 }
 
 func (l *pointList) init() {
@@ -89,6 +90,20 @@ func (l *pointList) list() ([]*slot, time.Time) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.live, l.changed
+}
+
+// turns returns how often the list has changed.
+func (l *pointList) turns() uint32 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.turn
+}
+
+// of returns the slot of a point, nil if it is not shown.
+func (l *pointList) of(id point.ID) *slot {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.byID[id]
 }
 
 func (l *pointList) age(now time.Time) time.Duration {
@@ -134,6 +149,7 @@ func (l *pointList) merge(points []*repo.Point, now time.Time, loc *time.Locatio
 	}
 	if changed {
 		l.live, l.changed = live, now
+		l.turn++
 	}
 }
 

@@ -61,6 +61,9 @@ func (t *Tree) xattrs(ctx context.Context, n Node) ([]table.Xattr, error) {
 	if err != nil || at.virtual != 0 {
 		return nil, err
 	}
+	if at.made != nil {
+		return t.madeXattrs(ctx, at.made)
+	}
 	_, e, err := t.entry(ctx, at)
 	if err != nil {
 		return nil, err

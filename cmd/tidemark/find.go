@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemark-backup/tidemark/backup/exclude"
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/fs/history"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
@@ -29,25 +31,25 @@ func newFind(app *cli.App) *cobra.Command {
 instance, or a folder and a name with a slash between them, as in
 /home/**/letters/*.odt; with a slash at its end it finds folders only.
 
-With --all every point is searched, the oldest first, and each line says which
-point brought it: + means that the file is new there, M that it differs from
-the point before, - that it is gone.
+With --all-points every point is searched, and each line is a version of what
+matches: the oldest point that has it, from when to when points have it, and in
+how many. So "tidemark cat POINT:PATH" prints that version, deleted or not.
 
-With --json it prints one object for each entry; with --all there are "point",
-"time" and "change" in it.`,
+With --json it prints one object for each entry; with --all-points there are
+"point", "time", "last_point", "last_time" and "points" in it.`,
 		Example: `  tidemark find '*.odt'
   tidemark find --point yesterday '/home/*/.ssh/'
-  tidemark find --all '/etc/fstab'`,
+  tidemark find --all-points '/etc/fstab'`,
 		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := errors.Join(alone(c, "all", "point"), alone(c, "all", "print0")); err != nil {
+			if err := errors.Join(alone(c, "all-points", "point"), alone(c, "all-points", "print0")); err != nil {
 				return err
 			}
 			return o.run(c.Context(), app, args)
 		},
 	}
 	c.Flags().StringVar(&o.point, "point", "latest", "the POINT to search")
-	c.Flags().BoolVar(&o.all, "all", false, "search all points")
+	c.Flags().BoolVar(&o.all, "all-points", false, "search all points")
 	c.Flags().BoolVarP(&o.long, "long", "l", false, "mode, owner, size and time, too")
 	c.Flags().BoolVarP(&o.raw, "print0", "0", false, "end each path with a zero byte")
 	return c
@@ -113,62 +115,27 @@ func (f *finder) each(ctx context.Context, t *table.Tree, print func(*table.Entr
 	return nil
 }
 
-// all searches the first point wholly and the others where they differ from
-// the one before.
+// all prints the versions of what matches in all points.
 func (f *finder) all(ctx context.Context, points []*repo.Point) error {
-	var before *table.Tree
-	for _, p := range points {
-		t, err := openTable(ctx, f.repo, p)
+	for v, err := range history.Find(ctx, f.repo.Repository, points, f.matches, runtime.NumCPU()) {
 		if err != nil {
 			return err
-		}
-		if before == nil {
-			err = f.each(ctx, t, func(e *table.Entry) error { return f.version(p, e, added) })
-		} else {
-			err = f.changes(ctx, p, before, t)
-		}
-		if err != nil {
-			return err
-		}
-		before = t
-	}
-	return nil
-}
-
-func (f *finder) changes(ctx context.Context, p *repo.Point, before, t *table.Tree) error {
-	for c, err := range table.Diff(ctx, before, t) {
-		if err != nil {
-			return err
-		}
-		e := c.B
-		if e == nil {
-			e = c.A
-		}
-		if !f.matches(e) {
-			continue
-		}
-		kind := compare(c)
-		if kind == moved {
-			continue // stored anew, otherwise the same
 		}
 		f.found++
-		if err := f.version(p, e, kind); err != nil {
+		if err := f.version(v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// version prints an entry with the point that brought it.
-func (f *finder) version(p *repo.Point, e *table.Entry, kind change) error {
+// version prints a version with the points that have it.
+func (f *finder) version(v *history.Found) error {
 	if f.out.app.Globals.JSON {
-		return f.out.json(struct {
-			Point  string `json:"point"`
-			Time   string `json:"time"`
-			Change string `json:"change"`
-			entryJSON
-		}{p.ID.String(), cli.JSONTime(p.Started), kind.name(), newEntryJSON(p, e)})
+		return f.out.json(newVersionJSON(v.First, v.Last, v.Points, v.Entry))
 	}
-	mark := fmt.Sprintf("%s  %s  %s  ", p.ID.Short(), cli.Time(p.Started, f.out.app.Zone), kind.mark())
-	return f.out.print(p, e, table.Path(e.Key), mark)
+	zone := f.out.app.Zone
+	mark := fmt.Sprintf("%s  %s … %s  %14s  ", v.First.ID.Short(), cli.Time(v.First.Started, zone), cli.Time(v.Last.Started, zone),
+		"in "+cli.Counted(uint64(v.Points), "point", "points"))
+	return f.out.print(v.Last, v.Entry, table.Path(v.Entry.Key), mark)
 }

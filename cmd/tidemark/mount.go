@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
@@ -50,6 +51,12 @@ with --list-time, so that nobody copies them with a folder:
 
   DIR/@GMT-2026.11.22-09.00.00/…     each point, as Samba's shadow_copy2 asks
                                      for it (UTC)
+  …/@versions/FILE/…                 in each folder of a point: each content
+                                     that FILE had, deleted ones, too
+  …/@deleted/…                       what older points have there, and this
+                                     one has not
+  …/@diff/POINT..POINT/…             what the second has new or changed, and in
+                                     @removed what only the first has
 
 In a point stand the absolute paths that were backed up. Restoring is copying:
 owner, mode, times, attributes, links and holes are there. New points appear
@@ -132,6 +139,7 @@ func (o *mountOptions) serveRepository(ctx context.Context, app *cli.App, r *ope
 		return err
 	}
 	opt := fs.Options{Owner: owner, Open: o.open, ListTime: o.listTime, Location: app.Zone, Now: app.Now, Log: log}
+	opt.Keeper = &fs.Owner{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
 	if o.point != "" {
 		if opt.Point, err = selectPoint(ctx, app, r, o.point); err != nil {
 			return err

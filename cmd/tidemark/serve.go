@@ -44,8 +44,11 @@ Linux map without a driver, and which a browser shows as pages:
   https://backup.example:8443/
     latest/…                       the newest point
     points/2026-11-22_10-00-00/…   each point, by its local time
-    @GMT-2026.11.22-09.00.00/…     each point, as Samba asks for it (UTC);
-                                   listed only with --list-time
+    @GMT-2026.11.22-09.00.00/…     each point, as Samba asks for it (UTC)
+
+In each folder of a point there are @versions/FILE/…, @deleted/… and
+@diff/POINT..POINT/…, as "tidemark mount --help" tells. Names with @ are listed
+only with --list-time; whoever enters them by name finds them.
 
 With --users everybody logs in, and sees exactly what owners, modes and access
 control lists of the files let him see on the server that was backed up.

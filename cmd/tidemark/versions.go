@@ -11,6 +11,8 @@ import (
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/fs/history"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
 func newVersions(app *cli.App) *cobra.Command {
@@ -59,23 +61,30 @@ func printVersions(ctx context.Context, app *cli.App, r *opened, name string) er
 		return err
 	}
 	return cli.Hint(fmt.Errorf("find %s in %s: %w", name, cli.Counted(uint64(len(points)), "point", "points"), fault.NotExist),
-		"`tidemark find --all PATTERN` searches by name")
+		"`tidemark find --all-points PATTERN` searches by name")
 }
 
 // version prints a version: the newest state of its first point's name.
 func (p *printer) version(v *history.Version, name string) error {
 	if p.app.Globals.JSON {
-		return p.json(struct {
-			Point  string `json:"point"`
-			Time   string `json:"time"`
-			Last   string `json:"last_point"`
-			Until  string `json:"last_time"`
-			Points int    `json:"points"`
-			entryJSON
-		}{v.First.ID.String(), cli.JSONTime(v.First.Started), v.Last.ID.String(), cli.JSONTime(v.Last.Started), v.Points, newEntryJSON(v.Last, v.Entry)})
+		return p.json(newVersionJSON(v.First, v.Last, v.Points, v.Entry))
 	}
 	mark := fmt.Sprintf("%s  %s  %12s  ", v.First.ID.Short(), cli.Time(v.First.Started, p.app.Zone), "in "+cli.Counted(uint64(v.Points), "point", "points"))
 	long := *p
 	long.long = true
 	return long.print(v.Last, v.Entry, name, mark)
+}
+
+// versionJSON is a version in JSON: an entry as the last of some points has it.
+type versionJSON struct {
+	Point  string `json:"point"`
+	Time   string `json:"time"`
+	Last   string `json:"last_point"`
+	Until  string `json:"last_time"`
+	Points int    `json:"points"`
+	entryJSON
+}
+
+func newVersionJSON(first, last *repo.Point, points int, e *table.Entry) versionJSON {
+	return versionJSON{first.ID.String(), cli.JSONTime(first.Started), last.ID.String(), cli.JSONTime(last.Started), points, newEntryJSON(last, e)}
 }

@@ -151,9 +151,9 @@ type View struct {
 func New(tree *fs.Tree, user *User) *View { return &View{tree, user} }
 
 // check refuses what the user may not do with a node. What is in no point is
-// everybody's.
+// everybody's, and a made-up folder as much his as the one that it tells about.
 func (v *View) check(ctx context.Context, n fs.Node, w want) error {
-	if v.user.Admin || !v.tree.Fixed(n) {
+	if v.user.Admin || !v.tree.Fixed(n) && !v.tree.MadeUp(n) {
 		return nil
 	}
 	e, _, err := v.tree.Entry(ctx, n)
@@ -169,12 +169,42 @@ func (v *View) check(ctx context.Context, n fs.Node, w want) error {
 // Attr describes a node.
 func (v *View) Attr(ctx context.Context, n fs.Node) (fs.Attr, error) { return v.tree.Attr(ctx, n) }
 
-// Lookup finds a name in a folder that the user may enter.
+// Lookup finds a name in a folder that the user may enter. In a made-up folder
+// what he could not reach in its own point is not there.
 func (v *View) Lookup(ctx context.Context, parent fs.Node, name string) (fs.Attr, error) {
 	if err := v.check(ctx, parent, enter); err != nil {
 		return fs.Attr{}, err
 	}
-	return v.tree.Lookup(ctx, parent, name)
+	a, err := v.tree.Lookup(ctx, parent, name)
+	if err != nil || !v.tree.MadeUp(parent) {
+		return a, err
+	}
+	reached, err := v.reaches(ctx, a.Node, 0)
+	if err != nil {
+		return fs.Attr{}, err
+	}
+	if !reached {
+		return fs.Attr{}, fmt.Errorf("look up %q: %w", name, fault.NotExist)
+	}
+	return a, nil
+}
+
+// reaches says whether the user could go to a node in its point, and do what he
+// wants with the folder that it is in.
+func (v *View) reaches(ctx context.Context, n fs.Node, w want) (bool, error) {
+	if v.user.Admin {
+		return true, nil
+	}
+	way, err := v.tree.Way(ctx, n)
+	if err != nil {
+		return false, err
+	}
+	for i, e := range way {
+		if !v.user.may(e, enter) || i == len(way)-1 && !v.user.may(e, w) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // ReadDir lists a folder that the user may list and enter. The kernel gives
@@ -186,7 +216,20 @@ func (v *View) ReadDir(ctx context.Context, n fs.Node, from uint64) iter.Seq2[*f
 			return func(yield func(*fs.DirEntry, error) bool) { yield(nil, err) }
 		}
 	}
-	return v.tree.ReadDir(ctx, n, from)
+	if v.user.Admin || !v.tree.MadeUp(n) {
+		return v.tree.ReadDir(ctx, n, from)
+	}
+	return func(yield func(*fs.DirEntry, error) bool) {
+		for d, err := range v.tree.ReadDir(ctx, n, from) {
+			reached := true
+			if err == nil && string(d.Name) != "." && string(d.Name) != ".." {
+				reached, err = v.reaches(ctx, d.Attr.Node, list)
+			}
+			if (reached || err != nil) && !yield(d, err) {
+				return
+			}
+		}
+	}
 }
 
 // Readlink returns a link's target, which everybody may read who gets there.

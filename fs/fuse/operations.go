@@ -77,7 +77,7 @@ func (o *operations) Lookup(_ <-chan struct{}, in *gofuse.InHeader, name string,
 // setEntry fills the answer about a name in a folder that is fixed or not.
 func setEntry(out *gofuse.EntryOut, a *fs.Attr, fixed bool) {
 	out.NodeId, out.Generation = uint64(a.Node), 1
-	out.SetEntryTimeout(hold(fixed))
+	out.SetEntryTimeout(hold(fixed && a.Fixed)) // not of what is made up in a folder
 	out.SetAttrTimeout(hold(a.Fixed))
 	setAttr(&out.Attr, a)
 }

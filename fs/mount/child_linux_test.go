@@ -19,6 +19,7 @@ import (
 	"github.com/tidemark-backup/tidemark/fs/fsconform"
 	"github.com/tidemark-backup/tidemark/fs/mount"
 	"github.com/tidemark-backup/tidemark/platform/mountpoint"
+	"github.com/tidemark-backup/tidemark/repo"
 )
 
 // A process that reads from a mount that it serves itself can wait for itself
@@ -31,6 +32,9 @@ type orders struct {
 	Dir   string
 	One   bool   // a single point
 	Copy  string // folder to take the tree from instead of the sample
+	Time  bool   // the points of fsconform.AddTime instead
+	Guard bool   // points of which one is closed to others
+	List  bool   // list what begins with @
 	Open  bool
 	Owner *fs.Owner
 }
@@ -70,11 +74,12 @@ func serve(text string) error {
 		}
 	}
 	source := fsconform.NewSource()
-	p, err := source.Add(ctx, firstPoint, files)
+	p, err := fill(ctx, source, o, files)
 	if err != nil {
 		return err
 	}
-	opt := fs.Options{Open: o.Open, Owner: o.Owner, Location: time.UTC}
+	keeper := &fs.Owner{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
+	opt := fs.Options{Open: o.Open, Owner: o.Owner, ListTime: o.List, Keeper: keeper, Location: time.UTC}
 	if o.One {
 		opt.Point = p
 	}
@@ -99,6 +104,21 @@ func serve(text string) error {
 		}
 	}()
 	return m.Serve(ctx, time.Second)
+}
+
+// fill adds the points that are ordered, and returns the first.
+func fill(ctx context.Context, source *fsconform.Source, o orders, files []fsconform.File) (*repo.Point, error) {
+	switch {
+	case o.Time:
+		points, err := fsconform.AddTime(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		return points[0], nil
+	case o.Guard:
+		return addGuarded(ctx, source)
+	}
+	return source.Add(ctx, firstPoint, files)
 }
 
 // child is a mount in another process.

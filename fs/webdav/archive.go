@@ -132,6 +132,9 @@ func (q *request) pack(a archiver, items []item) error {
 					return err
 				}
 			}
+			if it.attr.Fixed && !sub.attr.Fixed {
+				continue // made up: no part of the folder
+			}
 			if sub.attr.Kind == table.Folder {
 				items = append(items, sub)
 			} else if err := q.add(ctx, a, &sub); err != nil {

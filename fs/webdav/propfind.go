@@ -213,7 +213,7 @@ func (q *request) children(s *resource, from uint64) func(func(*child, error) bo
 				yield(nil, err)
 				return
 			}
-			if c.link && c.folder() && s.attr().Fixed {
+			if c.link && c.folder() && (s.attr().Fixed || s.attr().Node != fs.Root) {
 				continue
 			}
 			if !yield(c, nil) {

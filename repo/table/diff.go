@@ -15,11 +15,19 @@ type Change struct{ A, B *Entry }
 // in another place differ, even if the content is equal. After an error,
 // yielded with a zero Change, nothing follows.
 func Diff(ctx context.Context, a, b *Tree) iter.Seq2[Change, error] {
+	return DiffRange(ctx, a, b, nil, nil)
+}
+
+// DiffRange is Diff for the keys with from ≤ key < to (nil: to the end). It
+// reads the pages that can hold such keys, and no others.
+func DiffRange(ctx context.Context, a, b *Tree, from, to []byte) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		if a.root.Level == b.root.Level && bytes.Equal(a.root.Page, b.root.Page) {
 			return
 		}
 		x, y := newDiffCursor(a), newDiffCursor(b)
+		x.clip(from, to)
+		y.clip(from, to)
 		for !x.done() || !y.done() {
 			if err := ctx.Err(); err != nil {
 				yield(Change{}, err)
@@ -33,6 +41,8 @@ func Diff(ctx context.Context, a, b *Tree) iter.Seq2[Change, error] {
 			if change != (Change{}) && !yield(change, nil) {
 				return
 			}
+			x.clip(from, to)
+			y.clip(from, to)
 		}
 	}
 }
@@ -155,6 +165,39 @@ func (c *diffCursor) skip() {
 		}
 		c.stack = c.stack[:len(c.stack)-1]
 	}
+}
+
+// clip skips what lies outside from ≤ key < to. What a page's reference does
+// not tell is told when the page is open.
+func (c *diffCursor) clip(from, to []byte) {
+	for !c.done() {
+		if to != nil && bytes.Compare(c.key(), to) >= 0 {
+			c.stack = nil
+			return
+		}
+		if from == nil {
+			return
+		}
+		if c.ref() == nil {
+			if bytes.Compare(c.key(), from) >= 0 {
+				return
+			}
+		} else if end := c.end(); end == nil || bytes.Compare(end, from) > 0 {
+			return
+		}
+		c.skip()
+	}
+}
+
+// end returns what is greater than every key of the page that c stands at, nil
+// if nothing follows it.
+func (c *diffCursor) end() []byte {
+	for i := len(c.stack) - 1; i >= 0; i-- {
+		if f := &c.stack[i]; f.n != nil && f.at+1 < len(f.n.refs) {
+			return f.n.refs[f.at+1].Separator
+		}
+	}
+	return nil
 }
 
 // open goes into the page that c stands at.

@@ -83,6 +83,19 @@ func (it *Item) Page() *Ref {
 // Count returns the number of entries.
 func (t *Tree) Count() uint64 { return t.root.Count }
 
+// Cuts returns keys that part the table into pieces of about the same number of
+// entries, ascending: where the pages below the root page begin.
+func (t *Tree) Cuts() [][]byte {
+	if t.top == nil {
+		return nil
+	}
+	cuts := make([][]byte, 0, len(t.top.refs))
+	for i := 1; i < len(t.top.refs); i++ {
+		cuts = append(cuts, t.top.refs[i].Separator)
+	}
+	return cuts
+}
+
 // At returns the entry with an ordinal; fault.NotExist beyond the last.
 func (t *Tree) At(ctx context.Context, ordinal uint64) (*Entry, error) {
 	if ordinal >= t.root.Count {

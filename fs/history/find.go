@@ -1,0 +1,201 @@
+package history
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/table"
+)
+
+// Found is an entry that was searched for, with the points that have it one
+// after the other.
+type Found struct {
+	First, Last *repo.Point
+	Points      int
+	Entry       *table.Entry // as Last has it
+}
+
+// Find yields what matches in points, which are in ascending order: each
+// version once, sorted by path, then by time. match says of an entry whether it
+// is wanted; it looks at nothing but path and kind, and is asked by several
+// goroutines at a time.
+//
+// The first point is read wholly, of the others the pages that differ from
+// those of the point before, each once: part by part of the table through all
+// points, workers parts at a time. Memory is that of a part and its matches.
+func Find(ctx context.Context, src Source, points []*repo.Point, match func(*table.Entry) bool, workers int) iter.Seq2[*Found, error] {
+	return func(yield func(*Found, error) bool) {
+		f := finder{match: match}
+		if err := f.open(ctx, src, points); err != nil {
+			yield(nil, err)
+			return
+		}
+		if len(f.tables) == 0 {
+			return
+		}
+		ctx, stop := context.WithCancel(ctx)
+		var wait sync.WaitGroup
+		defer wait.Wait()
+		defer stop()
+		for part := range f.parts(ctx, max(workers, 1), &wait) {
+			<-part.done
+			for i := range part.found {
+				if !yield(part.found[i], nil) {
+					return
+				}
+			}
+			if part.err != nil {
+				yield(nil, part.err)
+				return
+			}
+		}
+	}
+}
+
+// finder searches points.
+type finder struct {
+	match  func(*table.Entry) bool
+	points []*repo.Point
+	tables []*table.Tree
+}
+
+func (f *finder) open(ctx context.Context, src Source, points []*repo.Point) error {
+	cache := table.NewCache(cacheBytes)
+	for _, p := range points {
+		t, err := src.Tree(ctx, p, table.Options{Cache: cache})
+		if errors.Is(err, fault.Stale) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("search point %s: %w", p.ID.Short(), err)
+		}
+		f.points, f.tables = append(f.points, p), append(f.tables, t)
+	}
+	return nil
+}
+
+// part is a range of keys: from ≤ key < to.
+type part struct {
+	from, to []byte
+	done     chan struct{} // closed when found and err stand
+	found    []*Found
+	err      error
+}
+
+// parts yields the parts in order, and searches some of them ahead.
+func (f *finder) parts(ctx context.Context, workers int, wait *sync.WaitGroup) iter.Seq[*part] {
+	return func(yield func(*part) bool) {
+		cuts := f.tables[len(f.tables)-1].Cuts()
+		var ahead []*part
+		for next := 0; next <= len(cuts) || len(ahead) > 0; {
+			for len(ahead) < workers && next <= len(cuts) {
+				p := &part{done: make(chan struct{})}
+				if next > 0 {
+					p.from = cuts[next-1]
+				}
+				if next < len(cuts) {
+					p.to = cuts[next]
+				}
+				next++
+				ahead = append(ahead, p)
+				wait.Go(func() {
+					defer close(p.done)
+					p.found, p.err = f.search(ctx, p)
+				})
+			}
+			if !yield(ahead[0]) {
+				return
+			}
+			ahead = ahead[1:]
+		}
+	}
+}
+
+// standing is a match that the points looked at last have.
+type standing struct {
+	first int // its first point
+	entry *table.Entry
+}
+
+// search goes through all points in one part.
+func (f *finder) search(ctx context.Context, p *part) ([]*Found, error) {
+	open := map[string]standing{}
+	var all []*Found
+	end := func(key string, last int) {
+		s := open[key]
+		delete(open, key)
+		all = append(all, &Found{First: f.points[s.first], Last: f.points[last], Points: last - s.first + 1, Entry: s.entry})
+	}
+	for i, t := range f.tables {
+		err := f.changes(ctx, p, i, t, func(c table.Change) {
+			e := cmp.Or(c.B, c.A)
+			if !f.match(e) && (c.A == nil || c.B == nil || c.A.Kind == c.B.Kind || !f.match(c.A)) {
+				return
+			}
+			key := string(e.Key)
+			s, stands := open[key]
+			if stands && (c.B == nil || !Same(s.entry, c.B)) {
+				end(key, i-1)
+				stands = false
+			}
+			if c.B != nil && f.match(c.B) {
+				if !stands {
+					s.first = i
+				}
+				s.entry = c.B.Clone()
+				open[key] = s
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("search point %s: %w", f.points[i].ID.Short(), err)
+		}
+	}
+	for key := range open {
+		end(key, len(f.tables)-1)
+	}
+	slices.SortFunc(all, func(a, b *Found) int {
+		return cmp.Or(bytes.Compare(a.Entry.Key, b.Entry.Key), cmp.Compare(a.First.Sequence, b.First.Sequence))
+	})
+	return all, nil
+}
+
+// changes tells what a point has otherwise than the one before; of the first,
+// all that it has.
+func (f *finder) changes(ctx context.Context, p *part, i int, t *table.Tree, each func(table.Change)) error {
+	if i > 0 {
+		for c, err := range table.DiffRange(ctx, f.tables[i-1], t, p.from, p.to) {
+			if err != nil {
+				return err
+			}
+			each(c)
+		}
+		return nil
+	}
+	from, to := uint64(0), t.Count()
+	var err error
+	if p.from != nil {
+		if from, _, err = t.Seek(ctx, p.from); err != nil {
+			return err
+		}
+	}
+	if p.to != nil {
+		if to, _, err = t.Seek(ctx, p.to); err != nil {
+			return err
+		}
+	}
+	for item, err := range t.Range(ctx, from, to) {
+		if err != nil {
+			return err
+		}
+		each(table.Change{B: item.Entry})
+	}
+	return nil
+}
