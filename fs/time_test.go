@@ -34,6 +34,9 @@ func TestTokens(t *testing.T) {
 			t.Errorf("the root holds %q", got)
 		}
 		for i, names := range [][]string{{"a", "b", "c"}, {"x"}, {"y"}} {
+			if listed {
+				names = append(names, "@deleted", "@diff", "@versions")
+			}
 			if got := list(t, tree, walk(t, tree, tokens[i], "d").Node); !slices.Equal(got, names) {
 				t.Errorf("%s holds %q, want %q", tokens[i], got, names)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -117,7 +118,12 @@ func (f *finder) each(ctx context.Context, t *table.Tree, print func(*table.Entr
 
 // all prints the versions of what matches in all points.
 func (f *finder) all(ctx context.Context, points []*repo.Point) error {
-	for v, err := range history.Find(ctx, f.repo.Repository, points, f.matches, runtime.NumCPU()) {
+	key := f.repo.PageKey()
+	names, err := history.ReadNames(filepath.Join(f.repo.local.Dir, "names"), key[:])
+	if err != nil {
+		return err
+	}
+	for v, err := range history.Find(ctx, f.repo.Repository, points, f.matches, names, runtime.NumCPU()) {
 		if err != nil {
 			return err
 		}
@@ -125,6 +131,9 @@ func (f *finder) all(ctx context.Context, points []*repo.Point) error {
 		if err := f.version(v); err != nil {
 			return err
 		}
+	}
+	if err := names.Write(); err != nil {
+		f.out.app.Notef("The next search will take as long: %v", err)
 	}
 	return nil
 }

@@ -30,16 +30,6 @@ func TestTree(t *testing.T) {
 				t.Fatal(err)
 			}
 			fsconform.Check(t, &fsconform.TreeView{Tree: tree, Root: root}, files)
-			if alone {
-				return
-			}
-			byToken, err := tree.Lookup(t.Context(), fs.Root, p.Started.UTC().Format("@GMT-2006.01.02-15.04.05"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Run("by token", func(t *testing.T) {
-				fsconform.Check(t, &fsconform.TreeView{Tree: tree, Root: byToken.Node}, files)
-			})
 		})
 	}
 }

@@ -86,10 +86,10 @@ func (v *TreeView) List(path string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d.Bare {
+		if string(d.Name) == "." || string(d.Name) == ".." {
 			continue
 		}
-		if a, err := v.Tree.Attr(context.Background(), d.Attr.Node); err != nil || a != d.Attr {
+		if a, err := v.Tree.Attr(context.Background(), d.Attr.Node); err != nil || a != d.Attr && !d.Bare {
 			return nil, fmt.Errorf("%s/%s is %+v in the listing and %+v (%v) itself: %w", path, d.Name, d.Attr, a, err, fault.Internal)
 		}
 		names = append(names, string(d.Name))

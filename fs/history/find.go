@@ -30,10 +30,15 @@ type Found struct {
 //
 // The first point is read wholly, of the others the pages that differ from
 // those of the point before, each once: part by part of the table through all
-// points, workers parts at a time. Memory is that of a part and its matches.
-func Find(ctx context.Context, src Source, points []*repo.Point, match func(*table.Entry) bool, workers int) iter.Seq2[*Found, error] {
+// points, workers parts at a time. Of pages that names knows only those with a
+// match are read, and it learns the others; nil is no cache. Memory is that of
+// names, of a part and of its matches.
+func Find(ctx context.Context, src Source, points []*repo.Point, match func(*table.Entry) bool, names *Names, workers int) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		f := finder{match: match}
+		if names != nil {
+			f.watch = &search{Names: names, match: match}
+		}
 		if err := f.open(ctx, src, points); err != nil {
 			yield(nil, err)
 			return
@@ -63,6 +68,7 @@ func Find(ctx context.Context, src Source, points []*repo.Point, match func(*tab
 // finder searches points.
 type finder struct {
 	match  func(*table.Entry) bool
+	watch  table.Watcher // nil: nobody
 	points []*repo.Point
 	tables []*table.Tree
 }
@@ -170,32 +176,15 @@ func (f *finder) search(ctx context.Context, p *part) ([]*Found, error) {
 // changes tells what a point has otherwise than the one before; of the first,
 // all that it has.
 func (f *finder) changes(ctx context.Context, p *part, i int, t *table.Tree, each func(table.Change)) error {
+	var before *table.Tree
 	if i > 0 {
-		for c, err := range table.DiffRange(ctx, f.tables[i-1], t, p.from, p.to) {
-			if err != nil {
-				return err
-			}
-			each(c)
-		}
-		return nil
+		before = f.tables[i-1]
 	}
-	from, to := uint64(0), t.Count()
-	var err error
-	if p.from != nil {
-		if from, _, err = t.Seek(ctx, p.from); err != nil {
-			return err
-		}
-	}
-	if p.to != nil {
-		if to, _, err = t.Seek(ctx, p.to); err != nil {
-			return err
-		}
-	}
-	for item, err := range t.Range(ctx, from, to) {
+	for c, err := range table.DiffWatched(ctx, before, t, p.from, p.to, f.watch) {
 		if err != nil {
 			return err
 		}
-		each(table.Change{B: item.Entry})
+		each(c)
 	}
 	return nil
 }

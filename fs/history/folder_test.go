@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -27,11 +29,14 @@ type past struct {
 }
 
 // newPast makes points of a few files that come, change and go.
-func newPast(t *testing.T, seed uint64, points int) *past {
+func newPast(t *testing.T, seed uint64, points, more int) *past {
 	t.Helper()
 	p := &past{source: fsconform.NewSource()}
 	random := rand.New(rand.NewPCG(seed, 5))
 	now := map[string]string{"/a/f1": "1", "/z": "z"}
+	for i := range more { // so that there are several pages
+		now[fmt.Sprintf("/b/more/%03d-%s", i, strings.Repeat("m", 50))] = "m"
+	}
 	for i := range points {
 		for range random.IntN(4) {
 			name := fmt.Sprintf("/%c/%s%d", 'a'+rune(random.IntN(3)), []string{"", "s/", "s/t/", "u/"}[random.IntN(4)], random.IntN(3))
@@ -68,7 +73,7 @@ func (p *past) names(point int, folder string) map[string]bool {
 
 func TestGone(t *testing.T) {
 	for seed := range uint64(30) {
-		p := newPast(t, seed, 12)
+		p := newPast(t, seed, 12, 0)
 		for _, folder := range []string{"/", "/a", "/b/s", "/c/s/t"} {
 			for at := range p.points {
 				var want, got []string
@@ -111,7 +116,7 @@ func (p *past) mustHave(t *testing.T, point *repo.Point, ordinal uint64, name st
 
 func TestContents(t *testing.T) {
 	for seed := range uint64(30) {
-		p := newPast(t, seed, 15)
+		p := newPast(t, seed, 15, 0)
 		for _, name := range []string{"/a/f1", "/a/0", "/b/s/1", "/c/s/t/2"} {
 			first, last := map[string]int{}, map[string]int{}
 			for i, files := range p.files {
@@ -148,7 +153,7 @@ func TestContents(t *testing.T) {
 
 func TestChildren(t *testing.T) {
 	for seed := range uint64(20) {
-		p := newPast(t, seed, 10)
+		p := newPast(t, seed, 10, 0)
 		for _, folder := range []string{"/", "/a", "/b", "/a/s"} {
 			for a := range p.points {
 				b := int(seed*7+uint64(a)*3) % len(p.points)
@@ -224,8 +229,8 @@ func union(a, b map[string]bool) map[string]bool {
 }
 
 func TestFind(t *testing.T) {
-	for seed := range uint64(30) {
-		p := newPast(t, seed, 15)
+	for seed := range uint64(15) {
+		p := newPast(t, seed, 15, int(seed%3)*150)
 		wanted := func(name string) bool { return strings.HasSuffix(name, "1") }
 		var want, got []string
 		every := map[string]bool{}
@@ -246,20 +251,88 @@ func TestFind(t *testing.T) {
 				}
 			}
 		}
+		slices.Sort(want)
 		match := func(e *table.Entry) bool { return e.Kind == table.File && wanted(table.Path(e.Key)) }
-		for f, err := range history.Find(t.Context(), p.source, p.points, match, 3) {
+		path := filepath.Join(t.TempDir(), "names")
+		half := len(p.points) / 2
+		for _, how := range []string{"without names", "learning some", "learning the rest", "knowing"} {
+			var names *history.Names
+			points := p.points
+			if how != "without names" {
+				var err error
+				if names, err = history.ReadNames(path, []byte("secret")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if how == "learning some" {
+				points = points[:half]
+			}
+			got = nil
+			for f, err := range history.Find(t.Context(), p.source, points, match, names, 3) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f.Points != int(f.Last.Sequence-f.First.Sequence)+1 {
+					t.Errorf("%d points from %d to %d", f.Points, f.First.Sequence, f.Last.Sequence)
+				}
+				got = append(got, fmt.Sprintf("%s %q %d-%d", table.Path(f.Entry.Key), f.Entry.Inline, f.First.Sequence, f.Last.Sequence))
+			}
+			slices.Sort(got)
+			if how != "learning some" && !slices.Equal(got, want) {
+				t.Fatalf("seed %d, %s: %q\nwant %q", seed, how, got, want)
+			}
+			if names != nil {
+				if err := names.Write(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// Names that are damaged, or of another repository, count as none.
+func TestDamagedNames(t *testing.T) {
+	p := newPast(t, 3, 10, 300)
+	path := filepath.Join(t.TempDir(), "state", "names")
+	search := func(secret string) (found, reads int) {
+		names, err := history.ReadNames(path, []byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.source.Broken = func(pack.ID, uint32) error { reads++; return nil }
+		defer func() { p.source.Broken = nil }()
+		match := func(e *table.Entry) bool { return strings.HasSuffix(table.Path(e.Key), "z") }
+		for _, err := range history.Find(t.Context(), p.source, p.points, match, names, 1) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f.Points != int(f.Last.Sequence-f.First.Sequence)+1 {
-				t.Errorf("%d points from %d to %d", f.Points, f.First.Sequence, f.Last.Sequence)
-			}
-			got = append(got, fmt.Sprintf("%s %q %d-%d", table.Path(f.Entry.Key), f.Entry.Inline, f.First.Sequence, f.Last.Sequence))
+			found++
 		}
-		slices.Sort(want)
-		slices.Sort(got)
-		if !slices.Equal(got, want) {
-			t.Fatalf("seed %d: %q\nwant %q", seed, got, want)
+		if err := names.Write(); err != nil {
+			t.Fatal(err)
+		}
+		return found, reads
+	}
+	found, all := search("a")
+	for _, secret := range []string{"a", "b", "b"} {
+		if got, _ := search(secret); got != found {
+			t.Errorf("%d found, not %d", got, found)
+		}
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(whole), "more/") {
+		t.Fatalf("%v, or names in clear", err)
+	}
+	for i := 0; i < len(whole); i += 1 + len(whole)/50 {
+		b := slices.Clone(whole)
+		b[i] ^= 4
+		for _, b := range [][]byte{b, whole[:i]} {
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, reads := search("b"); got != found || reads != all {
+				t.Fatalf("damaged at %d: %d found in %d pages, not %d in %d", i, got, reads, found, all)
+			}
 		}
 	}
 }
@@ -282,7 +355,7 @@ func (r *reads) note(id pack.ID, offset uint32) error {
 // What history costs is what changed: a search reads each page that points have
 // once, and the versions of one path read the way to it.
 func TestHistoryCostsWhatChanged(t *testing.T) {
-	const folders, each, points = 200, 20, 60
+	const folders, each, points = 200, 20, 40
 	s := fsconform.NewSource()
 	random := rand.New(rand.NewPCG(1, 2))
 	files := make([]fsconform.File, folders*each)
@@ -312,7 +385,7 @@ func TestHistoryCostsWhatChanged(t *testing.T) {
 	}
 	search := measure(func() {
 		n := 0
-		for _, err := range history.Find(t.Context(), s, all, func(e *table.Entry) bool { n++; return strings.HasSuffix(table.Path(e.Key), "7") }, 1) {
+		for _, err := range history.Find(t.Context(), s, all, func(e *table.Entry) bool { n++; return strings.HasSuffix(table.Path(e.Key), "7") }, nil, 1) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -323,6 +396,23 @@ func TestHistoryCostsWhatChanged(t *testing.T) {
 	})
 	if search.all > len(search.pages)*11/10 {
 		t.Errorf("a search read %d pages, %d of them different", search.all, len(search.pages))
+	}
+	names, err := history.ReadNames(filepath.Join(t.TempDir(), "names"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rare := func() {
+		match := func(e *table.Entry) bool { return strings.HasSuffix(table.Path(e.Key), "/file-00777") }
+		for _, err := range history.Find(t.Context(), s, all, match, names, 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	measure(rare)
+	known := measure(rare)
+	if known.all > 2*points || known.all*4 > search.all {
+		t.Errorf("a search that knows the names read %d pages, one that does not %d", known.all, search.all)
 	}
 	versions := measure(func() {
 		list, err := history.Contents(t.Context(), s, all, files[777].Path)
@@ -341,5 +431,5 @@ func TestHistoryCostsWhatChanged(t *testing.T) {
 	if lost.all > 3*points || lost.all > len(lost.pages) {
 		t.Errorf("what a folder lost in %d points read %d pages, %d of them different", points, lost.all, len(lost.pages))
 	}
-	t.Logf("pages read: search %d, versions %d, lost %d", search.all, versions.all, lost.all)
+	t.Logf("pages read: search %d, with names %d, versions %d, lost %d", search.all, known.all, versions.all, lost.all)
 }

@@ -79,7 +79,7 @@ func addGuarded(ctx context.Context, source *fsconform.Source) (*repo.Point, err
 	tree := func(mode uint32, more ...fsconform.File) []fsconform.File {
 		return append(more,
 			fsconform.File{Path: "/closed", Entry: table.Entry{Kind: table.Folder, Mode: mode}},
-			fsconform.File{Path: "/open/b", Entry: table.Entry{Kind: table.File, Mode: 0o644}, Data: fsconform.Bytes([]byte{'b', byte(mode)})})
+			fsconform.File{Path: "/open/b", Entry: table.Entry{Kind: table.File, Mode: 0o644, MTime: table.Time{Sec: int64(mode)}}, Data: fsconform.Bytes([]byte{'b', byte(mode)})})
 	}
 	secret := fsconform.File{Path: "/closed/inner/secret", Entry: table.Entry{Kind: table.File, Mode: 0o644}, Data: fsconform.Bytes([]byte("secret"))}
 	p, err := source.Add(ctx, firstPoint, tree(0o700, secret))

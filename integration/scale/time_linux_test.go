@@ -240,8 +240,26 @@ func TestHistoryOfAThousandPoints(t *testing.T) {
 	t.Logf("@versions in the tree, cold: %v", measure(func() { l.madeUp(tree, name, "@versions", filepath.Base(name)) }))
 	t.Logf("@versions in the tree, of another file: %v", measure(func() { l.madeUp(tree, l.name(l.files/3), "@versions", filepath.Base(l.name(l.files/3))) }))
 	t.Logf("@deleted in the tree: %v", measure(func() { l.madeUp(tree, l.name(l.files/4), "@deleted") }))
-	for _, wanted := range []string{"7.odt", "document 0000777.odt", "*"} {
-		t.Logf("search for %s, cold: %v", wanted, measure(func() { l.search(l.cold(), wanted) }))
+	for _, wanted := range []string{"document 0000777.odt", "777.odt", "*"} {
+		r := l.cold()
+		t.Logf("search for %s, cold: %v", wanted, measure(func() { l.search(r, wanted, nil) }))
+	}
+	path := filepath.Join(l.dir, "names")
+	for _, wanted := range []string{"first search", "document 0000777.odt", "777.odt", "*"} {
+		r, key := l.cold(), l.repo.PageKey()
+		t.Logf("search for %s, cold, with names: %v", wanted, measure(func() {
+			names, err := history.ReadNames(path, key[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.search(r, strings.TrimPrefix(wanted, "first search"), names)
+			if err := names.Write(); err != nil {
+				t.Fatal(err)
+			}
+		}))
+		if info, err := os.Stat(path); err == nil {
+			t.Logf("the names take %d MiB", info.Size()>>20)
+		}
 	}
 	if peak := peak("self"); long() && peak > 2<<20 {
 		t.Errorf("%d MiB of memory", peak>>10)
@@ -287,7 +305,7 @@ func (l *timeline) madeUp(tree *fs.Tree, name string, below ...string) {
 	}
 }
 
-func (l *timeline) search(r *repo.Repository, wanted string) {
+func (l *timeline) search(r *repo.Repository, wanted string, names *history.Names) {
 	l.t.Helper()
 	points, err := r.Points(l.t.Context())
 	if err != nil {
@@ -295,7 +313,7 @@ func (l *timeline) search(r *repo.Repository, wanted string) {
 	}
 	n := 0
 	match := func(e *table.Entry) bool { return wanted == "*" || strings.HasSuffix(string(e.Key), wanted) }
-	for _, err := range history.Find(l.t.Context(), r, points, match, runtime.NumCPU()) {
+	for _, err := range history.Find(l.t.Context(), r, points, match, names, runtime.NumCPU()) {
 		if err != nil {
 			l.t.Fatal(err)
 		}

@@ -21,11 +21,31 @@ func Diff(ctx context.Context, a, b *Tree) iter.Seq2[Change, error] {
 // DiffRange is Diff for the keys with from ≤ key < to (nil: to the end). It
 // reads the pages that can hold such keys, and no others.
 func DiffRange(ctx context.Context, a, b *Tree, from, to []byte) iter.Seq2[Change, error] {
+	return DiffWatched(ctx, a, b, from, to, nil)
+}
+
+// Watcher knows what is in pages, or learns it while a Diff goes through them.
+type Watcher interface {
+	// Skip says that nothing in a page, or below it, is wanted.
+	Skip(ref *Ref) bool
+
+	// Entries is told of each leaf page that is opened.
+	Entries(ref *Ref, leaf *Leaf)
+
+	// Below is told of an upper page that has been gone through to its end,
+	// and of the pages in it: those in the range were gone through, too, or
+	// were skipped, or are those of the other table.
+	Below(ref *Ref, refs []Ref)
+}
+
+// DiffWatched is DiffRange with a Watcher, nil for none. What it skips counts
+// as if it were in neither table. a may be nil: a table of nothing.
+func DiffWatched(ctx context.Context, a, b *Tree, from, to []byte, w Watcher) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		if a.root.Level == b.root.Level && bytes.Equal(a.root.Page, b.root.Page) {
+		if a != nil && a.root.Level == b.root.Level && bytes.Equal(a.root.Page, b.root.Page) {
 			return
 		}
-		x, y := newDiffCursor(a), newDiffCursor(b)
+		x, y := newDiffCursor(a, w), newDiffCursor(b, w)
 		x.clip(from, to)
 		y.clip(from, to)
 		for !x.done() || !y.done() {
@@ -109,6 +129,7 @@ func diffEntries(x, y *diffCursor, order int) Change {
 // diffCursor stands at an entry, or at a page that is not opened.
 type diffCursor struct {
 	t     *Tree
+	watch Watcher // nil: nobody
 	stack []diffStack
 }
 
@@ -117,12 +138,16 @@ type diffStack struct {
 	level int
 	n     *node // of an upper page
 	leaf  *Leaf // of a leaf
+	ref   *Ref  // nil of the root page
 	at    int
 	low   []byte // separator of the page, however far above it is written
 }
 
-func newDiffCursor(t *Tree) *diffCursor {
-	return &diffCursor{t: t, stack: []diffStack{{level: t.root.Level, n: t.top, leaf: t.leaf}}}
+func newDiffCursor(t *Tree, w Watcher) *diffCursor {
+	if t == nil {
+		return &diffCursor{}
+	}
+	return &diffCursor{t: t, watch: w, stack: []diffStack{{level: t.root.Level, n: t.top, leaf: t.leaf}}}
 }
 
 func (c *diffCursor) done() bool { return len(c.stack) == 0 }
@@ -163,7 +188,9 @@ func (c *diffCursor) skip() {
 		if f.n != nil && f.at < len(f.n.refs) || f.leaf != nil && f.at < f.leaf.Len() {
 			return
 		}
-		c.stack = c.stack[:len(c.stack)-1]
+		if c.stack = c.stack[:len(c.stack)-1]; f.n != nil && f.ref != nil && c.watch != nil {
+			c.watch.Below(f.ref, f.n.refs)
+		}
 	}
 }
 
@@ -175,18 +202,23 @@ func (c *diffCursor) clip(from, to []byte) {
 			c.stack = nil
 			return
 		}
-		if from == nil {
+		switch ref := c.ref(); {
+		case ref == nil && (from == nil || bytes.Compare(c.key(), from) >= 0):
 			return
-		}
-		if c.ref() == nil {
-			if bytes.Compare(c.key(), from) >= 0 {
-				return
-			}
-		} else if end := c.end(); end == nil || bytes.Compare(end, from) > 0 {
+		case ref != nil && !c.before(from) && (c.watch == nil || !c.watch.Skip(ref)):
 			return
 		}
 		c.skip()
 	}
+}
+
+// before says whether every key of the page that c stands at is less than from.
+func (c *diffCursor) before(from []byte) bool {
+	if from == nil {
+		return false
+	}
+	end := c.end()
+	return end != nil && bytes.Compare(end, from) <= 0
 }
 
 // end returns what is greater than every key of the page that c stands at, nil
@@ -203,10 +235,12 @@ func (c *diffCursor) end() []byte {
 // open goes into the page that c stands at.
 func (c *diffCursor) open(ctx context.Context) error {
 	ref := c.ref()
-	next := diffStack{level: c.level(), low: c.key()}
+	next := diffStack{level: c.level(), low: c.key(), ref: ref}
 	var err error
 	if next.level == 0 {
-		next.leaf, err = c.t.pages.leaf(ctx, ref)
+		if next.leaf, err = c.t.pages.leaf(ctx, ref); err == nil && c.watch != nil {
+			c.watch.Entries(ref, next.leaf)
+		}
 	} else {
 		next.n, err = c.t.pages.node(ctx, ref, false)
 	}
