@@ -29,6 +29,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/backup/exclude"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
@@ -46,7 +47,8 @@ type Job struct {
 	Renew         repo.HollowLimits // what is stored again so that old frames can go; zero: the default
 	Claim         repo.Step         // how often a long run claims what it has stored; zero: the default
 
-	Host, User, OS, Program, Version string // of the point
+	Host, User, OS, Program, Version string            // of the point
+	ServerUsers                      []meta.ServerUser // of the server, for the point
 
 	Now      func() time.Time
 	Progress *Progress // nil: nobody watches

@@ -395,6 +395,7 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 		Started: r.started, Finished: sum.Finished, Statistics: sum.Statistics,
 		Host: r.job.Host, User: r.job.User, OS: r.job.OS, Program: r.job.Program, Version: r.job.Version,
 		Paths: r.job.Paths, Tags: r.job.Tags, Users: named(s.users), Groups: named(s.groups), Devices: r.devices.numbers, Warnings: r.warnings,
+		ServerUsers: r.job.ServerUsers,
 	}
 	p, err := r.writer.Commit(ctx, root, d)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
@@ -148,12 +149,12 @@ func (m *madeTable) forget() {
 func (t *Tree) MadeUp(n Node) bool { return n.view() == madeView }
 
 // Way returns the entries of the folders above what a node stands for in its
-// point, the top first: who may enter them all may know that it is there. For
-// what is in no point it is nil.
-func (t *Tree) Way(ctx context.Context, n Node) ([]*table.Entry, error) {
+// point, and that point, the top first: who may enter them all may know that it
+// is there. For what is in no point both are nil.
+func (t *Tree) Way(ctx context.Context, n Node) ([]*table.Entry, *repo.Point, error) {
 	at, err := t.find(n)
 	if err != nil || at.virtual != 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	lists := false
 	if at.made != nil {
@@ -161,16 +162,17 @@ func (t *Tree) Way(ctx context.Context, n Node) ([]*table.Entry, error) {
 	}
 	tree, e, err := t.entry(ctx, at)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if lists { // names in that folder
-		return folders(ctx, tree, table.Path(e.Key))
+	path := table.Path(e.Key)
+	if !lists { // else the names are in that folder
+		if path == "/" {
+			return nil, at.slot.point, nil
+		}
+		path = parentPath(path)
 	}
-	folder, name := table.Split(e.Key)
-	if len(folder) == 0 && len(name) == 0 {
-		return nil, nil
-	}
-	return folders(ctx, tree, parentPath(table.Path(e.Key)))
+	way, err := folders(ctx, tree, path)
+	return way, at.slot.point, err
 }
 
 // folders returns the entries of a folder and of those above it, the top first.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/meta"
 )
 
 // Statistics say what a run found and did.
@@ -39,8 +40,9 @@ type Details struct {
 	Host, User, OS, Program string
 	Version                 string
 	Paths, Tags             []string
-	Users, Groups           map[uint32]string
-	Devices                 []uint64 // device number of each slot
+	Users, Groups           map[uint32]string // names of owners
+	ServerUsers             []meta.ServerUser // of the server, in ascending order of names; who may log in is another matter
+	Devices                 []uint64          // device number of each slot
 	Warnings                []Warning
 }
 
@@ -64,6 +66,7 @@ const (
 	tagGroups
 	tagDevices
 	tagWarnings
+	tagServerUsers
 )
 
 const (
@@ -102,6 +105,9 @@ func (b *body) marshal() []byte {
 	}
 	section(tagDevices, devices)
 	section(tagWarnings, b.appendWarnings())
+	if len(b.ServerUsers) > 0 {
+		section(tagServerUsers, appendServerUsers(b.ServerUsers))
+	}
 	return out
 }
 
@@ -269,6 +275,8 @@ func (r *bodyReader) section(tag byte, b *body) {
 		for ; n > 0 && r.err == nil; n-- {
 			b.Warnings = append(b.Warnings, Warning{Path: r.string(), Reason: r.string()})
 		}
+	case tagServerUsers:
+		b.ServerUsers = r.serverUsers()
 	default:
 		r.b = nil // of a later version
 	}

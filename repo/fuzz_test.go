@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/index"
 	"github.com/tidemark-backup/tidemark/repo/seal"
@@ -26,6 +27,7 @@ func sampleBody() *body {
 			Paths: []string{"/etc", "/\xff"}, Tags: []string{"daily", ""},
 			Users: map[uint32]string{0: "root", math.MaxUint32: "nobody"}, Groups: map[uint32]string{7: "x"},
 			Devices: []uint64{0, math.MaxUint64}, Warnings: []Warning{{"/etc/shadow", "permission denied"}, {"", "lost"}},
+			ServerUsers: []meta.ServerUser{{Name: "ann", UID: 1000, Groups: []uint32{27, 1000}}, {Name: "root", Groups: []uint32{0}}},
 		},
 		entries: 12, level: 1, root: []byte("root page"),
 	}
@@ -49,7 +51,7 @@ func FuzzBody(f *testing.F) {
 			}
 			return
 		}
-		if len(b.Warnings) > MaxWarnings || len(b.Users)+len(b.Groups)+len(b.Paths)+len(b.Tags)+len(b.Devices) > len(raw) {
+		if len(b.Warnings) > MaxWarnings || len(b.ServerUsers) > meta.MaxServerUsers || len(b.Users)+len(b.Groups)+len(b.Paths)+len(b.Tags)+len(b.Devices) > len(raw) {
 			t.Fatalf("%d bytes became %+v", len(raw), b)
 		}
 		again := b.marshal()
@@ -93,7 +95,7 @@ func TestBodyRoundTrip(t *testing.T) {
 
 // A short body cannot announce much.
 func TestBodyThatLies(t *testing.T) {
-	for tag := byte(tagPaths); tag <= tagWarnings; tag++ {
+	for tag := byte(tagPaths); tag <= tagServerUsers; tag++ {
 		b := sampleBody().marshal()
 		b = append(b[:len(b):len(b)], 0)
 		content := append([]byte{0xff, 0xff, 0xff, 0x7f}, make([]byte, 1000)...)

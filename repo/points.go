@@ -180,6 +180,9 @@ func (r *Repository) openPoints(ctx context.Context, sequences []uint64, known m
 			case err != nil:
 				return nil, nil, err
 			}
+			if len(points) > 0 && sameUsers(points[len(points)-1].ServerUsers, b.ServerUsers) {
+				b.ServerUsers = points[len(points)-1].ServerUsers // once for a thousand points
+			}
 			r.recent = newestBody{h.ID, b}
 			p = &Point{ID: h.ID, Sequence: n, Flags: h.Flags, Server: h.Server, Previous: h.Previous, Live: h.Live, Entries: b.entries, Details: b.Details}
 		}

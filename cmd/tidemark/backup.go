@@ -16,6 +16,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup"
 	"github.com/tidemark-backup/tidemark/backup/exclude"
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/repo"
 )
 
@@ -153,6 +154,11 @@ func newJob(app *cli.App, paths []string, matcher *exclude.Matcher) backup.Job {
 	if u, err := user.Current(); err == nil {
 		job.User = u.Username
 	}
+	users, err := meta.HostUsers()
+	if err != nil {
+		app.Notef("the point will not know this server's users, so that accounts of serve that are known by name see nothing of it: %v", err)
+	}
+	job.ServerUsers = users
 	return job
 }
 

@@ -25,6 +25,7 @@ type serveOptions struct {
 	listen      string
 	anonymous   bool
 	users       string
+	ldap        ldapOptions
 	certificate string
 	noTLS       bool
 	hosts       []string
@@ -52,7 +53,9 @@ only with --list-time; whoever enters them by name finds them.
 
 With --users everybody logs in, and sees exactly what owners, modes and access
 control lists of the files let him see on the server that was backed up.
-"tidemark serve passwd" adds accounts. Passwords travel over TLS only: with a
+"tidemark serve passwd" adds accounts. With --ldap a directory answers for the
+names that have no account: whom it knows is the server's user of that name.
+Passwords travel over TLS only: with a
 certificate of yours (--certificate, a PEM file that holds the key, too), or
 with one made at the first start, whose fingerprint is printed.
 
@@ -63,6 +66,7 @@ were. It is for loopback addresses only.
 Links are followed within their point. Any folder comes as one file with ?zip,
 or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
 		Example: `  tidemark serve --users accounts.toml --listen 0.0.0.0:8443
+  tidemark serve --ldap ldaps://ldap.example --ldap-dn 'uid={name},ou=people,dc=example' --listen 0.0.0.0:8443
   tidemark serve --anonymous --listen 127.0.0.1:0 --point yesterday`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), app) },
@@ -71,6 +75,9 @@ or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "answer on this address; port 0 takes a free one")
 	f.BoolVar(&o.anonymous, "anonymous", false, "let in everybody who can reach the address, which must be of this machine alone")
 	f.StringVar(&o.users, "users", "", "let in the accounts in this file")
+	f.StringVar(&o.ldap.server, "ldap", "", "ask this server, ldaps://HOST or ldap://HOST with STARTTLS, about names without an account")
+	f.StringVar(&o.ldap.dn, "ldap-dn", "", "the DN of the user {name}, as in uid={name},ou=people,dc=example")
+	f.StringVar(&o.ldap.ca, "ldap-ca", "", "PEM file of who vouches for the LDAP server's certificate; else the system's")
 	f.StringVar(&o.certificate, "certificate", "", "PEM file with certificate and key for TLS")
 	f.BoolVar(&o.noTLS, "no-tls", false, "no TLS on a loopback address (behind a proxy that has it)")
 	f.StringSliceVar(&o.hosts, "host", nil, "name under which clients ask for the share; any if none is given")
@@ -87,7 +94,9 @@ func (o *serveOptions) run(ctx context.Context, app *cli.App) error {
 		return cli.Usage("--listen %q: give an address and a port, as in 127.0.0.1:8080", o.listen)
 	}
 	switch {
-	case o.anonymous == (o.users != ""):
+	case (o.ldap.server == "") != (o.ldap.dn == ""):
+		return cli.Usage("--ldap and --ldap-dn are given together")
+	case o.anonymous == (o.users != "" || o.ldap.server != ""):
 		return cli.Hint(cli.Usage("who shall be let in?"), "give --users FILE (`tidemark serve passwd` adds accounts), or --anonymous to let in every user of this machine")
 	case o.anonymous && !loopback(host):
 		return cli.Hint(cli.Usage("--anonymous on %s: others than the users of this machine could read everything", o.listen), "give a loopback address, as in 127.0.0.1:8080, or --users")
@@ -156,11 +165,10 @@ func (o *serveOptions) share(app *cli.App, tree *fs.Tree, host, dir string, log 
 		s.handler = webdav.New(func(*http.Request) webdav.View { return tree }, options)
 		return s, nil
 	}
-	accounts, err := access.ReadAccounts(o.users)
+	g, err := o.guard(app, tree)
 	if err != nil {
-		return nil, cli.Hint(err, "`tidemark serve passwd --users FILE NAME` adds an account")
+		return nil, err
 	}
-	g := &webdav.Guard{Tree: tree, Logins: access.NewLogins(func(name string) *access.Account { return accounts[name] }, app.Now)}
 	if o.accessLog != "" {
 		f, err := os.OpenFile(o.accessLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {
@@ -188,6 +196,27 @@ func (o *serveOptions) share(app *cli.App, tree *fs.Tree, host, dir string, log 
 	}
 	s.tls = &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}
 	return s, nil
+}
+
+// guard is who asks for logins.
+func (o *serveOptions) guard(app *cli.App, tree *fs.Tree) (*webdav.Guard, error) {
+	var accounts access.Accounts
+	if o.users != "" {
+		var err error
+		if accounts, err = access.ReadAccounts(o.users); err != nil {
+			return nil, cli.Hint(err, "`tidemark serve passwd --users FILE NAME` adds an account")
+		}
+	}
+	g := &webdav.Guard{Tree: tree, Logins: access.NewLogins(func(name string) *access.Account { return accounts[name] }, app.Now)}
+	g.Digest = o.ldap.server == "" && accounts.HaveDigest()
+	if o.ldap.server != "" {
+		d, err := o.ldap.directory()
+		if err != nil {
+			return nil, err
+		}
+		g.Logins.Ask(d)
+	}
+	return g, nil
 }
 
 // tell says where the share is.

@@ -11,6 +11,11 @@
 // that nobody has is nobody's, so it lets nobody in. A mount needs none of
 // this: there the kernel decides.
 //
+// Who an account is stands in the file of accounts by number, or as a name: then
+// each point says which number and groups that name had on the server when it
+// was made. So a name that was given to somebody else opens to him what was his
+// predecessor's in older points; for such a name the numbers are to be given.
+//
 // What a View refuses is fault.Denied, and so is anything in a folder that may
 // not be entered, whether it exists or not.
 package access
@@ -22,9 +27,12 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/meta"
+	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
@@ -34,6 +42,25 @@ type User struct {
 	UID    uint32
 	Groups []uint32 // all of his groups, the first one too
 	Admin  bool     // may see everything
+
+	// Server is his name on the server. If it is set, UID and Groups are not,
+	// and each point says which these were when it was made. In a point that
+	// does not know the name, or no names at all, he is let in nowhere: not as
+	// a stranger, whom a file may grant what it denies a group.
+	Server string
+}
+
+// at returns who the user is in a point, nil for nobody.
+func (u *User) at(p *repo.Point) *User {
+	if u.Server == "" || u.Admin {
+		return u
+	}
+	i, ok := slices.BinarySearchFunc(p.ServerUsers, u.Server, func(s meta.ServerUser, name string) int { return strings.Compare(s.Name, name) })
+	if !ok || p.ServerUsers[i].UID == 0 {
+		return nil // whose name says that he is the superuser is not: accounts with Admin are
+	}
+	s := &p.ServerUsers[i]
+	return &User{Name: u.Name, UID: s.UID, Groups: s.Groups}
 }
 
 // what somebody wants of a file or folder, as bits of a mode.
@@ -144,11 +171,30 @@ func (u *User) byList(e *table.Entry, rules []rule, w want) bool {
 type View struct {
 	tree *fs.Tree
 	user *User
+	last atomic.Pointer[identity]
+}
+
+// identity is who the user of a View is in a point, the last one asked for.
+type identity struct {
+	point *repo.Point
+	user  *User
+}
+
+func (v *View) userAt(p *repo.Point) *User {
+	if v.user.Server == "" {
+		return v.user
+	}
+	if l := v.last.Load(); l != nil && l.point == p {
+		return l.user
+	}
+	u := v.user.at(p)
+	v.last.Store(&identity{p, u})
+	return u
 }
 
 // New returns what the user may see of a tree. The tree must show owners and
 // modes as they were (fs.Options.Owner and Open unset).
-func New(tree *fs.Tree, user *User) *View { return &View{tree, user} }
+func New(tree *fs.Tree, user *User) *View { return &View{tree: tree, user: user} }
 
 // check refuses what the user may not do with a node. What is in no point is
 // everybody's, and a made-up folder as much his as the one that it tells about.
@@ -156,11 +202,11 @@ func (v *View) check(ctx context.Context, n fs.Node, w want) error {
 	if v.user.Admin || !v.tree.Fixed(n) && !v.tree.MadeUp(n) {
 		return nil
 	}
-	e, _, err := v.tree.Entry(ctx, n)
+	e, p, err := v.tree.Entry(ctx, n)
 	if err != nil {
 		return err
 	}
-	if !v.user.may(e, w) {
+	if u := v.userAt(p); u == nil || !u.may(e, w) {
 		return fmt.Errorf("user %s may not open it: %w", v.user.Name, fault.Denied)
 	}
 	return nil
@@ -195,12 +241,16 @@ func (v *View) reaches(ctx context.Context, n fs.Node, w want) (bool, error) {
 	if v.user.Admin {
 		return true, nil
 	}
-	way, err := v.tree.Way(ctx, n)
-	if err != nil {
-		return false, err
+	way, p, err := v.tree.Way(ctx, n)
+	if err != nil || p == nil {
+		return err == nil, err
+	}
+	u := v.userAt(p)
+	if u == nil {
+		return false, nil
 	}
 	for i, e := range way {
-		if !v.user.may(e, enter) || i == len(way)-1 && !v.user.may(e, w) {
+		if !u.may(e, enter) || i == len(way)-1 && !u.may(e, w) {
 			return false, nil
 		}
 	}

@@ -21,8 +21,13 @@ import (
 //	[[account]]
 //	name = "ann"
 //	password = "$argon2id$v=19$m=65536,t=3,p=4$…$…"
-//	uid = 1000
-//	groups = [1000, 27]
+//	user = "ann"
+//
+//	[[account]]
+//	name = "bob"
+//	password = "…"
+//	uid = 1001
+//	groups = [1001, 27]
 //
 //	[[account]]
 //	name = "root"
@@ -31,14 +36,16 @@ import (
 type Account struct {
 	Name     string   `toml:"name"`
 	Password string   `toml:"password"` // a hash, see Hash
-	UID      *uint32  `toml:"uid,omitempty"`
+	Digest   *Digest  `toml:"digest,omitempty"`
+	Server   string   `toml:"user,omitempty"` // his name on the server; each point says which numbers it had
+	UID      *uint32  `toml:"uid,omitempty"`  // or his numbers there
 	Groups   []uint32 `toml:"groups,omitempty"`
 	Admin    bool     `toml:"admin,omitempty"`
 }
 
 // User returns who the account is on the server that was backed up.
 func (a *Account) User() *User {
-	u := &User{Name: a.Name, Groups: a.Groups, Admin: a.Admin}
+	u := &User{Name: a.Name, Groups: a.Groups, Admin: a.Admin, Server: a.Server}
 	if a.UID != nil {
 		u.UID = *a.UID
 	}
@@ -47,6 +54,17 @@ func (a *Account) User() *User {
 
 // Accounts are those of a file, by name.
 type Accounts map[string]*Account
+
+// HaveDigest says whether there are accounts and all have what Digest needs. Only
+// then it may be offered, as clients take it who are offered both.
+func (all Accounts) HaveDigest() bool {
+	for _, a := range all {
+		if a.Digest == nil {
+			return false
+		}
+	}
+	return len(all) > 0
+}
 
 // maxAccounts bounds a file of accounts in bytes and entries.
 const (
@@ -113,8 +131,12 @@ func (a *Account) validate() error {
 	switch {
 	case a.Name == "" || len(a.Name) > maxName || strings.ContainsAny(a.Name, ":\r\n\x00"):
 		return fmt.Errorf("account with the name %q: %w", a.Name, fault.Invalid)
-	case a.UID == nil && !a.Admin:
-		return fmt.Errorf("account %q has no uid, so nobody knows what it may see: %w", a.Name, fault.Invalid)
+	case a.UID == nil && a.Server == "" && !a.Admin:
+		return fmt.Errorf("account %q has neither user nor uid, so nobody knows what it may see: %w", a.Name, fault.Invalid)
+	case a.Server != "" && (a.UID != nil || a.Groups != nil || a.Admin):
+		return fmt.Errorf("account %q has a user, and numbers or admin, too: %w", a.Name, fault.Invalid)
+	case a.Digest != nil && !a.Digest.valid():
+		return fmt.Errorf("account %q: digest: %w", a.Name, fault.Invalid)
 	case len(a.Groups) > 65536:
 		return fmt.Errorf("account %q is in %d groups: %w", a.Name, len(a.Groups), fault.Invalid)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -21,8 +22,11 @@ type Logins struct {
 	now     func() time.Time
 	key     [32]byte      // of remembered passwords, drawn at start
 	slots   chan struct{} // one for each derivation under way
+	asking  chan struct{} // one for each question to a directory
 	nobody  *hash         // checked for names that have no account, so that they take as long
 	account func(name string) *Account
+	other   Directory // nil: none
+	nonces  [32]byte  // key of the nonces of Digest
 
 	mu       sync.Mutex
 	sessions map[[32]byte]*session
@@ -30,9 +34,10 @@ type Logins struct {
 }
 
 type session struct {
-	user *User
-	hash string // that the account had
-	last time.Time
+	user  *User
+	hash  string // that the account had; "" for one of a directory
+	last  time.Time
+	began time.Time
 }
 
 type failure struct {
@@ -44,25 +49,40 @@ const (
 	accountKey  = "account "
 	forgotten   = 30 * time.Minute // after which old failures count no more
 	sessionIdle = 30 * time.Minute
-	maxSessions = 4096
-	maxFailures = 65536
-	freeTries   = 3 // that cost nothing: people mistype
+	// What a directory said holds so long: it tells nobody of changes.
+	directoryHolds = 5 * time.Minute
+	maxSessions    = 4096
+	maxFailures    = 65536
+	freeTries      = 3 // that cost nothing: people mistype
 	// The longest waits between two tries. That of an account is short, or
 	// anybody could lock somebody out by guessing.
 	longestAddress = 15 * time.Minute
 	longestAccount = 30 * time.Second
 	derivations    = 2 // at a time
+	questions      = 8
 )
+
+// Directory knows who somebody is whom no account names: LDAP, for instance.
+type Directory interface {
+	// Check returns nil if that is the password of name, fault.Denied if it is
+	// not, or if there is nobody of that name.
+	Check(ctx context.Context, name, password string) error
+}
 
 // NewLogins returns a checker. account returns the account of a name, nil for
 // none; it is asked at each request, so that accounts can change.
 func NewLogins(account func(name string) *Account, now func() time.Time) *Logins {
-	l := &Logins{now: now, slots: make(chan struct{}, derivations), account: account,
+	l := &Logins{now: now, slots: make(chan struct{}, derivations), asking: make(chan struct{}, questions), account: account,
 		sessions: map[[32]byte]*session{}, failures: map[string]*failure{}}
 	_, _ = rand.Read(l.key[:])
+	_, _ = rand.Read(l.nonces[:])
 	l.nobody, _ = parseHash("$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
 	return l
 }
+
+// Ask makes a directory answer for the names that no account has. Whom it knows
+// is the user of that name on the server.
+func (l *Logins) Ask(d Directory) { l.other = d }
 
 // Wait is the error of who has to wait before the next try.
 type Wait struct{ For time.Duration }
@@ -89,9 +109,13 @@ func (l *Logins) Check(ctx context.Context, name, password, address string) (*Us
 	if err := l.mayTry(keys); err != nil {
 		return nil, err
 	}
+	slots := l.slots
+	if a == nil && l.other != nil {
+		slots = l.asking
+	}
 	select {
-	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -99,16 +123,15 @@ func (l *Logins) Check(ctx context.Context, name, password, address string) (*Us
 	if err := l.mayTry(keys); err != nil {
 		return nil, err
 	}
-	h := l.nobody
-	if a != nil {
-		h, _ = parseHash(a.Password) // it was checked when the file was read
-	}
-	good := h.matches([]byte(password)) && a != nil
+	s := &session{}
+	err := l.verify(ctx, a, name, password, s)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !good {
-		l.failed(keys)
-		return nil, fmt.Errorf("log in %q: %w", name, fault.Denied)
+	if err != nil {
+		if errors.Is(err, fault.Denied) {
+			l.failed(keys)
+		}
+		return nil, fmt.Errorf("log in %q: %w", name, err)
 	}
 	for _, k := range keys {
 		delete(l.failures, k)
@@ -116,9 +139,29 @@ func (l *Logins) Check(ctx context.Context, name, password, address string) (*Us
 	if len(l.sessions) >= maxSessions {
 		clear(l.sessions) // everybody is asked again: a fifth of a second each
 	}
-	u := a.User()
-	l.sessions[id] = &session{user: u, hash: a.Password, last: l.now()}
-	return u, nil
+	s.began = l.now()
+	s.last = s.began
+	l.sessions[id] = s
+	return s.user, nil
+}
+
+// verify says whether a password is right, and fills the session. With a
+// directory its answer takes as long as it takes: who tries can tell which names
+// have an account of their own here.
+func (l *Logins) verify(ctx context.Context, a *Account, name, password string, s *session) error {
+	if a == nil && l.other != nil {
+		s.user = &User{Name: name, Server: name}
+		return l.other.Check(ctx, name, password)
+	}
+	h := l.nobody
+	if a != nil {
+		h, _ = parseHash(a.Password) // it was checked when the file was read
+	}
+	if !h.matches([]byte(password)) || a == nil {
+		return fault.Denied
+	}
+	s.user, s.hash = a.User(), a.Password
+	return nil
 }
 
 // known returns the user of a session that goes on.
@@ -129,13 +172,21 @@ func (l *Logins) known(id [32]byte, a *Account) *User {
 	if s == nil {
 		return nil
 	}
-	if now := l.now(); a == nil || a.Password != s.hash || now.Sub(s.last) > sessionIdle {
+	now := l.now()
+	good := now.Sub(s.last) <= sessionIdle
+	if s.hash == "" {
+		good = good && a == nil && now.Sub(s.began) <= directoryHolds
+	} else {
+		good = good && a != nil && a.Password == s.hash
+	}
+	if !good {
 		delete(l.sessions, id)
 		return nil
-	} else {
-		s.last = now
 	}
-	s.user = a.User() // groups may have changed
+	s.last = now
+	if a != nil {
+		s.user = a.User() // groups may have changed
+	}
 	return s.user
 }
 

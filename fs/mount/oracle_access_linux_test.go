@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -97,7 +98,11 @@ func TestAccessAgainstTheKernel(t *testing.T) {
 		user := &access.User{Name: fmt.Sprint(who.Uid), UID: who.Uid, Groups: groupsOf(who), Admin: who.Uid == 0}
 		v := access.New(tree, user)
 		h := webdav.New(func(*http.Request) webdav.View { return v }, webdav.Options{})
-		for i, answer := range ask(t, self, who, []string{real}, paths) {
+		answers := ask(t, self, who, []string{real}, paths)
+		if !user.Admin {
+			searched(t, h, files, paths, answers)
+		}
+		for i, answer := range answers {
 			pairs++
 			folder := isFolder(files, paths[i])
 			want := expected(answer, folder)
@@ -115,6 +120,51 @@ func TestAccessAgainstTheKernel(t *testing.T) {
 	}
 	t.Logf("%d pairs: %v", pairs, counts)
 }
+
+// searched compares what a search finds with what the kernel lets its user list:
+// names in folders that he can list and enter, and so all folders above.
+func searched(t *testing.T, h http.Handler, files []fsconform.File, paths, answers []string) {
+	t.Helper()
+	open := map[string]bool{}
+	for i, path := range paths {
+		parent := "."
+		if j := strings.LastIndexByte(path, '/'); j >= 0 {
+			parent = path[:j]
+		}
+		open[path] = (path == "." || open[parent]) && expected(answers[i], true) == "read"
+	}
+	want := map[string]bool{}
+	for _, path := range paths {
+		if j := strings.LastIndexByte(path, '/'); path != "." && (j < 0 && open["."] || j >= 0 && open[path[:j]]) {
+			want[path] = true
+		}
+	}
+	got := map[string]bool{}
+	for digit := range 10 {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", fmt.Sprintf("/points/2026-11-22_10-00-00/?find=*%d", digit), nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusOK && open["."] {
+			t.Fatalf("a search is answered with %d", w.Code)
+		}
+		for _, m := range rowOf.FindAllStringSubmatch(w.Body.String(), -1) {
+			got[strings.Trim(strings.TrimPrefix(m[1], "/points/2026-11-22_10-00-00/"), "/")] = true
+		}
+	}
+	for path := range got {
+		if !want[path] {
+			t.Errorf("a search finds %s, which the kernel does not list", path)
+		}
+	}
+	for path := range want {
+		if !got[path] {
+			t.Errorf("a search does not find %s", path)
+		}
+	}
+	t.Logf("%d found of %d", len(got), len(files))
+}
+
+var rowOf = regexp.MustCompile(`<th scope="row"><a href="([^"]*)">`)
 
 func groupsOf(c syscall.Credential) []uint32 { return append(slices.Clone(c.Groups), c.Gid) }
 
@@ -138,10 +188,14 @@ func overHTTP(t *testing.T, h http.Handler, path string, folder bool) string {
 	}
 	path = strings.TrimPrefix(path, ".")
 	status, body := do("PROPFIND", path)
+	versions, page := do("GET", path+"?versions")
 	if status == http.StatusForbidden {
 		parent := path[:strings.LastIndexByte("/"+path, '/')]
 		if no, text := do("PROPFIND", parent+"nobody-has-this"); no != status || text != body {
 			t.Errorf("%s: hidden is %d %q, and absent %d %q", path, status, body, no, text)
+		}
+		if no, text := do("GET", parent+"nobody-has-this?versions"); no != versions || text != page {
+			t.Errorf("%s: hidden versions are %d %q, and absent %d %q", path, versions, page, no, text)
 		}
 		return "hidden"
 	}
@@ -152,6 +206,9 @@ func overHTTP(t *testing.T, h http.Handler, path string, folder bool) string {
 	tagged := strings.Contains(body, "getetag")
 	if !folder && tagged != (get == http.StatusOK) {
 		t.Errorf("%s: tagged %v, GET %d: an ETag tells of content", path, tagged, get)
+	}
+	if !folder && (versions == http.StatusOK) != (get == http.StatusOK) {
+		t.Errorf("%s: GET %d, its versions %d", path, get, versions)
 	}
 	if get == http.StatusOK {
 		return "read"

@@ -107,42 +107,67 @@ type archiver interface {
 	close() error
 }
 
-// pack writes items and all below them.
+// opened is a folder that is being packed, and where its listing goes on.
+type opened struct {
+	item
+	next uint64
+}
+
+// pack writes items and all below them. It remembers the folders above the one
+// it is in, and no others: a folder of a million folders takes no memory.
 func (q *request) pack(a archiver, items []item) error {
 	ctx := q.r.Context()
-	for len(items) > 0 {
-		it := items[len(items)-1]
-		items = items[:len(items)-1]
-		if err := q.add(ctx, a, &it); err != nil {
+	for i := range items {
+		if err := q.add(ctx, a, &items[i]); err != nil {
 			return err
 		}
-		if it.attr.Kind != table.Folder {
+		if items[i].attr.Kind != table.Folder {
 			continue
 		}
-		for d, err := range q.ReadDir(ctx, it.attr.Node, 2) { // behind "." and ".."
-			if gone(err) {
-				break // a folder that may be seen and not entered
-			}
+		within := []opened{{items[i], 2}} // behind "." and ".."
+		for len(within) > 0 {
+			sub, err := q.packUntilFolder(ctx, a, &within[len(within)-1])
 			if err != nil {
 				return err
 			}
-			sub := item{it.name + "/" + string(d.Name), d.Attr}
-			if d.Bare {
-				if sub.attr, err = q.Attr(ctx, d.Attr.Node); err != nil {
-					return err
-				}
-			}
-			if it.attr.Fixed && !sub.attr.Fixed {
-				continue // made up: no part of the folder
-			}
-			if sub.attr.Kind == table.Folder {
-				items = append(items, sub)
-			} else if err := q.add(ctx, a, &sub); err != nil {
-				return err
+			if sub == nil {
+				within = within[:len(within)-1]
+			} else {
+				within = append(within, opened{*sub, 2})
 			}
 		}
 	}
 	return a.close()
+}
+
+// packUntilFolder goes on with a folder, and returns the first folder in it
+// that it wrote; nil at its end.
+func (q *request) packUntilFolder(ctx context.Context, a archiver, in *opened) (*item, error) {
+	for d, err := range q.ReadDir(ctx, in.attr.Node, in.next) {
+		if gone(err) {
+			return nil, nil // a folder that may be seen and not entered
+		}
+		if err != nil {
+			return nil, err
+		}
+		in.next = d.Next
+		sub := item{in.name + "/" + string(d.Name), d.Attr}
+		if d.Bare {
+			if sub.attr, err = q.Attr(ctx, d.Attr.Node); err != nil {
+				return nil, err
+			}
+		}
+		if in.attr.Fixed && !sub.attr.Fixed {
+			continue // made up: no part of the folder
+		}
+		if err := q.add(ctx, a, &sub); err != nil {
+			return nil, err
+		}
+		if sub.attr.Kind == table.Folder {
+			return &sub, nil
+		}
+	}
+	return nil, nil
 }
 
 func (q *request) add(ctx context.Context, a archiver, it *item) error {

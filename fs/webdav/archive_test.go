@@ -113,7 +113,7 @@ func TestSelection(t *testing.T) {
 	for _, f := range z.File {
 		names = append(names, f.Name)
 	}
-	if strings.Join(names, " ") != "sub/ sub/deep/ sub/deep/f.txt one" {
+	if strings.Join(names, " ") != "one sub/ sub/deep/ sub/deep/f.txt" {
 		t.Errorf("%q", names)
 	}
 	s.status(200, "GET", top+"/d?zip=1&escaped=%25FF%250A", gvfsAgent, "")

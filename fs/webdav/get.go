@@ -16,13 +16,19 @@ import (
 )
 
 func (q *request) get() error {
+	query := q.r.URL.Query()
+	if query.Has("versions") {
+		return q.versionsPage()
+	}
 	s, err := q.resolve()
 	if err != nil {
 		return err
 	}
-	query := q.r.URL.Query()
 	if query.Has("zip") || query.Has("tar") {
 		return q.archive(s, query)
+	}
+	if query.Has("find") {
+		return q.findPage(s, query.Get("find"))
 	}
 	if s.folder() {
 		return q.page(s)
@@ -40,6 +46,9 @@ func (q *request) file(s *resource) error {
 	name := path.Base(s.href)
 	if raw, err := url.PathUnescape(name); err == nil {
 		name = raw
+	}
+	if q.r.URL.Query().Has("dated") {
+		name = dated(name, s.attr())
 	}
 	h := q.w.Header()
 	h.Set("Etag", tag)
@@ -65,11 +74,36 @@ func attachment(name string) string {
 	return "attachment"
 }
 
-// buffers are what is read at a time for one client. They are pooled, so that
-// a hundred clients cost a hundred of them at the most.
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+// buffers are what is read at a time for one client, and small ones for those
+// who come when many have a large one: a thousand clients who read slowly take
+// 100 MiB, and not 300.
+var (
+	buffers      = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
+)
 
-const bufferSize = 256 << 10
+const (
+	bufferSize  = 256 << 10
+	smallBuffer = 32 << 10
+	maxLarge    = 256 // large buffers in use
+)
+
+func (h *Handler) takeBuffer() *[]byte {
+	if h.large.Add(1) <= maxLarge {
+		return buffers.Get().(*[]byte)
+	}
+	h.large.Add(-1)
+	return smallBuffers.Get().(*[]byte)
+}
+
+func (h *Handler) giveBuffer(b *[]byte) {
+	if len(*b) < bufferSize {
+		smallBuffers.Put(b)
+		return
+	}
+	h.large.Add(-1)
+	buffers.Put(b)
+}
 
 // content is a file that is being sent: an io.ReadSeeker that reads ahead, as
 // net/http copies 32 KiB at a time.
@@ -78,7 +112,7 @@ type content struct {
 	node fs.Node
 	size int64
 	at   int64 // of the next byte that Read returns
-	buf  *[bufferSize]byte
+	buf  *[]byte
 	from int64 // place of buf in the file
 	have int
 	want int   // bytes of the next read: more each time, for who reads on
@@ -91,7 +125,7 @@ func (q *request) open(a *fs.Attr) *content {
 
 func (c *content) close() {
 	if c.buf != nil {
-		buffers.Put(c.buf)
+		c.q.giveBuffer(c.buf)
 		c.buf = nil
 	}
 }
@@ -124,18 +158,18 @@ func (c *content) Read(dst []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(dst, c.buf[c.at-c.from:c.have])
+	n := copy(dst, (*c.buf)[c.at-c.from:c.have])
 	c.at += int64(n)
 	return n, nil
 }
 
 func (c *content) fill() error {
 	if c.buf == nil {
-		c.buf = buffers.Get().(*[bufferSize]byte)
+		c.buf = c.q.takeBuffer()
 	}
 	c.q.extend()
-	c.have, c.want = 0, min(max(2*c.want, bufferSize/8), bufferSize)
-	n, err := c.q.Read(c.q.r.Context(), c.node, uint64(c.at), c.buf[:c.want])
+	c.have, c.want = 0, min(max(2*c.want, smallBuffer), len(*c.buf))
+	n, err := c.q.Read(c.q.r.Context(), c.node, uint64(c.at), (*c.buf)[:c.want])
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/fs/access"
+	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
 // Guard asks who somebody is, before a Handler shows what he may see, and
@@ -17,6 +19,7 @@ import (
 type Guard struct {
 	Tree   *fs.Tree // as it was backed up: owners and modes unchanged
 	Logins *access.Logins
+	Digest bool         // offer Digest authentication, too: every account has what it needs
 	Log    *slog.Logger // of each request; nil: none is kept
 }
 
@@ -34,8 +37,8 @@ func (g *Guard) View(r *http.Request) View {
 // Around puts the guard in front of a handler whose view function is View.
 //
 // G1: OPTIONS needs no login, since clients ask it before they have one; a 401
-// still says that this is WebDAV. The password comes with each request (Basic),
-// so the connection must be one that nobody listens to.
+// still says that this is WebDAV. With Basic the password comes with each
+// request, so the connection must be one that nobody listens to.
 func (g *Guard) Around(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &counter{ResponseWriter: w, status: http.StatusOK}
@@ -58,13 +61,17 @@ func (g *Guard) Around(h http.Handler) http.Handler {
 var errNoLogin = errors.New("no user and password were given")
 
 func (g *Guard) login(r *http.Request) (*access.User, error) {
-	name, password, ok := r.BasicAuth()
-	if !ok {
-		return nil, errNoLogin
-	}
 	address, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		address = r.RemoteAddr
+	}
+	header := r.Header.Get("Authorization")
+	if scheme, _, _ := strings.Cut(header, " "); g.Digest && strings.EqualFold(scheme, "Digest") {
+		return g.Logins.CheckDigest(header, r.Method, r.RequestURI, address)
+	}
+	name, password, ok := r.BasicAuth()
+	if !ok {
+		return nil, errNoLogin
 	}
 	return g.Logins.Check(r.Context(), name, password, address)
 }
@@ -79,7 +86,17 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		http.Error(w, "Too many wrong passwords. Try again later.", http.StatusTooManyRequests)
 		return
 	}
-	h.Set("WWW-Authenticate", `Basic realm="Recovery points", charset="UTF-8"`)
+	if k := fault.KindOf(err); k != fault.Denied && !errors.Is(err, errNoLogin) {
+		h.Set("Retry-After", "10") // a directory that does not answer: the password may be right
+		http.Error(w, "Nobody can be logged in just now.", http.StatusServiceUnavailable)
+		return
+	}
+	if g.Digest { // G11: one challenge a line, the best first
+		for _, c := range g.Logins.DigestChallenges(errors.As(err, new(access.Stale))) {
+			h.Add("WWW-Authenticate", c)
+		}
+	}
+	h.Add("WWW-Authenticate", `Basic realm="`+access.Realm+`", charset="UTF-8"`)
 	http.Error(w, "Log in to see recovery points.", http.StatusUnauthorized)
 }
 

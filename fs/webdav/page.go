@@ -1,16 +1,19 @@
 package webdav
 
 import (
+	"bufio"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -18,8 +21,8 @@ import (
 	"github.com/tidemark-backup/tidemark/fs"
 )
 
-// Pages are for people with a browser: a folder's list, to download from. They
-// run no script, and load nothing.
+// Pages are for people with a browser: a folder's list, what a search found, the
+// versions of a file, all to download from. They run no script, and load nothing.
 
 //go:embed page.html
 var pageText string
@@ -35,23 +38,53 @@ type row struct {
 	Name, Href, Size, Modified string
 	Escaped                    string // the name as a form sends it
 	Folder                     bool
+	Versions                   string // href of its versions; "": it has none
+	In, InHref                 string // the folder that a search found it in
 }
 
 // crumb is a folder above.
-type crumb struct{ Name, Href string }
+type crumb struct {
+	Name, Href string
+	Last       bool
+}
 
+// pageData is what all pages have, and what some do.
 type pageData struct {
-	Title  string
-	Style  template.CSS
-	Crumbs []crumb
-	Here   string // href of the folder
-	Rows   []row
-	Next   string // href of the next page, if there is one
+	Title   string
+	Heading string
+	Style   template.CSS
+	Crumbs  []crumb
+	Here    string // href of the folder
+	Search  bool   // whether there is a field to search with
+	Asked   string // what it holds
+	History bool   // whether files can have versions
+
+	Rows     []row
+	Next     string // href of the next page, if there is one
+	Found    iter.Seq[*row]
+	Versions []version
+	end      func() string
 }
 
-func pageTemplate() *template.Template {
-	return template.Must(template.New("page").Parse(pageText))
+// Outcome says how it ended, once it has.
+func (d *pageData) Outcome() string {
+	if d.end == nil {
+		return ""
+	}
+	return d.end()
 }
+
+// newPage begins the page of something with an href.
+func (q *request) newPage(href string, folder bool) *pageData {
+	d := &pageData{Title: q.opt.Title, Style: template.CSS(pageStyle), Crumbs: crumbs(href), Here: href, Search: folder}
+	last := &d.Crumbs[len(d.Crumbs)-1]
+	last.Last, d.Heading = true, last.Name
+	return d
+}
+
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Parse(pageText))
+})
 
 // stylePolicy lets the page's own style through, and nothing else.
 func stylePolicy() string {
@@ -60,18 +93,65 @@ func stylePolicy() string {
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
 
+// show sends a page. After its first byte an error can only cut it short.
+func (q *request) show(kind string, d *pageData) {
+	h := q.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", stylePolicy())
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	if q.r.Method == http.MethodHead {
+		return
+	}
+	q.extend()
+	w := bufio.NewWriter(q.w)
+	if d.Found != nil {
+		d.Found = q.flushing(w, d.Found)
+	}
+	err := pageTemplate().ExecuteTemplate(w, kind, d)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// flushEvery is how long a row waits at most until it is sent.
+const flushEvery = 500 * time.Millisecond
+
+// flushing sends rows as they are found.
+func (q *request) flushing(w *bufio.Writer, rows iter.Seq[*row]) iter.Seq[*row] {
+	return func(yield func(*row) bool) {
+		last := q.opt.Now()
+		for r := range rows {
+			if !yield(r) {
+				return
+			}
+			if now := q.opt.Now(); now.Sub(last) > flushEvery {
+				last = now
+				q.extend()
+				if w.Flush() != nil || http.NewResponseController(q.w).Flush() != nil {
+					return // the next write says so
+				}
+			}
+		}
+	}
+}
+
 // page sends a folder as a page.
 func (q *request) page(s *resource) error {
 	from, err := strconv.ParseUint(q.r.URL.Query().Get("from"), 10, 64)
 	if err != nil {
 		from = 0
 	}
-	data := &pageData{Title: q.opt.Title, Style: template.CSS(pageStyle), Crumbs: crumbs(s.href), Here: s.href}
+	data := q.newPage(s.href, true)
+	data.History = s.attr().Fixed && !s.way[0].Fixed
 	for c, err := range q.children(s, from) {
 		if err != nil {
 			return err
 		}
-		data.Rows = append(data.Rows, q.row(s, c))
+		data.Rows = append(data.Rows, *q.row(s, c))
 		if len(data.Rows) == pageRows {
 			data.Next = s.href + "?from=" + strconv.FormatUint(c.next, 10)
 			break
@@ -86,32 +166,23 @@ func (q *request) page(s *resource) error {
 		}
 		return 1
 	})
-	h := q.w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", stylePolicy())
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-cache")
-	if q.r.Method == http.MethodHead {
-		return nil
-	}
-	if err := pageTemplate().Execute(q.w, data); err != nil {
-		panic(http.ErrAbortHandler)
-	}
+	q.show("folder", data)
 	return nil
 }
 
-func (q *request) row(s *resource, c *child) row {
-	r := row{
-		Name: visible(c.name), Escaped: escapeName(c.name), Folder: c.folder(), Href: s.href + escapeName(c.name),
-		Modified: modified(c.attr()).In(time.Local).Format("2006-01-02 15:04"),
+func (q *request) row(s *resource, c *child) *row {
+	r := &row{
+		Name: visible(c.name), Escaped: escapeName(c.name), Folder: c.folder(), Href: s.href + escapeName(c.name), Modified: when(c.attr()),
 	}
 	if r.Folder {
 		r.Href += "/"
 	} else {
-		r.Size = size(c.attr())
+		r.Size, r.Versions = size(c.attr()), r.Href+"?versions"
 	}
 	return r
 }
+
+func when(a *fs.Attr) string { return modified(a).In(time.Local).Format("2006-01-02 15:04") }
 
 // size is a file's size as people read it.
 func size(a *fs.Attr) string {
@@ -126,7 +197,7 @@ func size(a *fs.Attr) string {
 }
 
 func crumbs(href string) []crumb {
-	all := []crumb{{"Recovery points", "/"}}
+	all := []crumb{{Name: "Recovery points", Href: "/"}}
 	at := "/"
 	for part := range strings.SplitSeq(strings.Trim(href, "/"), "/") {
 		if part == "" {
@@ -137,7 +208,7 @@ func crumbs(href string) []crumb {
 		if err != nil {
 			name = part
 		}
-		all = append(all, crumb{visible(name), at})
+		all = append(all, crumb{Name: visible(name), Href: at})
 	}
 	return all
 }

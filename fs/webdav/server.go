@@ -9,15 +9,10 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 const (
-	// maxConnections bounds the memory that clients take. W11: Windows may
-	// open one for each file and forget it, so that idle ones are ended.
-	maxConnections = 512
-	idle           = 60 * time.Second
+	idle = 60 * time.Second
 
 	// patience is how long a client may take for a buffer of what it asked
 	// for. Who is slow keeps his connection, who has gone does not.
@@ -37,11 +32,11 @@ func (q *request) extend() {
 // nil. Requests under way may then end within a few seconds.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, config *tls.Config, log *slog.Logger) error {
 	s := &http.Server{
-		Handler: h, ReadHeaderTimeout: 15 * time.Second, ReadTimeout: time.Minute, IdleTimeout: idle,
+		Handler: inTurn(h, maxRequests), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams}, ReadHeaderTimeout: 15 * time.Second, ReadTimeout: time.Minute, IdleTimeout: idle,
 		TLSConfig: config, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan error, 1)
-	l = netutil.LimitListener(l, maxConnections)
+	l = newLimited(l, maxConnections, maxFromOne)
 	go func() {
 		if config != nil {
 			done <- s.ServeTLS(l, "", "")

@@ -31,6 +31,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/fs"
@@ -81,8 +82,10 @@ type Options struct {
 
 // Handler answers WebDAV requests and browsers. It keeps no state of clients.
 type Handler struct {
-	view func(*http.Request) View
-	opt  Options
+	view    func(*http.Request) View
+	opt     Options
+	large   atomic.Int64  // buffers in use, see takeBuffer
+	studies chan struct{} // one for each search or list of versions under way
 }
 
 // New returns a handler. view returns what the user of a request may see.
@@ -96,7 +99,7 @@ func New(view func(*http.Request) View, o Options) *Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{view: view, opt: o}
+	return &Handler{view: view, opt: o, studies: make(chan struct{}, maxStudies)}
 }
 
 // request is one request on its way.

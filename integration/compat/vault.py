@@ -400,9 +400,22 @@ class Point:
             self.devices = [sections[9].u64() for _ in range(sections[9].count(1 << 32))]
         if 10 in sections:
             self.warnings = [(sections[10].string(MIB), sections[10].string(MIB)) for _ in range(sections[10].count(1000))]
+        self.server_users = self._server_users(sections)
         for tag, section in sections.items():
-            if 1 <= tag <= 10:
+            if 1 <= tag <= 11:
                 section.end()
+
+    def _server_users(self, sections):
+        users, last = {}, b""
+        if 11 in sections:
+            c = sections[11]
+            for _ in range(c.count(10_000)):
+                name = c.string(MIB)
+                must(not users or name > last, f"{c.what}: out of order")
+                number = c.uvarint((1 << 32) - 1)
+                users[name] = (number, [c.uvarint((1 << 32) - 1) for _ in range(c.count(65_536))])
+                last = name
+        return users
 
     def _strings(self, sections, tag, count=None):
         if tag not in sections:

@@ -1,3 +1,3 @@
 // Package webdav looks at a WebDAV share of real recovery points with real
-// clients: curl, cadaver, rclone, gvfs, davfs2, tar, unzip and a browser.
+// clients: curl, cadaver, rclone, gvfs, davfs2, tar, unzip, litmus and Chromium.
 package webdav
