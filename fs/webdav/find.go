@@ -140,6 +140,9 @@ func (f *finder) folder(s *resource, in string, level int, yield func(*row) bool
 // goOn says whether there is something left of what a search may take.
 func (f *finder) goOn() bool {
 	f.looked++
+	if f.looked%1024 == 0 {
+		f.q.extend()
+	}
 	switch {
 	case f.found >= maxFound:
 		f.full = fmt.Sprintf("These are the first %d.", maxFound)

@@ -33,7 +33,8 @@ func (q *request) extend() {
 func Serve(ctx context.Context, l net.Listener, h http.Handler, config *tls.Config, log *slog.Logger) error {
 	s := &http.Server{
 		Handler: inTurn(h, maxRequests), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams}, ReadHeaderTimeout: 15 * time.Second, ReadTimeout: time.Minute, IdleTimeout: idle,
-		TLSConfig: config, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		WriteTimeout: patience, // and more for who reads on, see extend
+		TLSConfig:    config, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan error, 1)
 	l = newLimited(l, maxConnections, maxFromOne)
