@@ -31,6 +31,11 @@ func (t *Tree) fill(a *Attr, at place, e *table.Entry) {
 	} else {
 		a.Inode = t.plainInode(node)
 	}
+	if at.ordinal == 0 && at.slot != nil && t.opt.Point == nil {
+		// The folder of a point says when the point was made, and not when
+		// something was last added to the server's root.
+		a.MTime = timeOf(at.slot.point.Started)
+	}
 	if t.opt.Owner != nil {
 		a.UID, a.GID = t.opt.Owner.UID, t.opt.Owner.GID
 	}

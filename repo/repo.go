@@ -35,6 +35,9 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
+// Sign is the name of an object that is there whenever the repository is.
+const Sign = nameRepository
+
 const (
 	nameRepository  = "repository"
 	magicRepository = "tidmREP\x01"

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/fs/mount"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
@@ -33,17 +34,19 @@ const (
 type answer struct {
 	Error string     `json:"error,omitempty"` // empty: mounted
 	Kind  fault.Kind `json:"kind,omitempty"`
+	Where where      `json:"where"`
 }
 
-// startInBackground starts the process and returns when its mount answers.
-func (o *mountOptions) startInBackground(ctx context.Context, app *cli.App, dir string) error {
+// startInBackground starts the process and returns when its mount answers:
+// where, and the process.
+func (o *mountOptions) startInBackground(ctx context.Context, app *cli.App, dir string) (where, int, error) {
 	passphrase, err := o.passphraseForChild(ctx, app)
 	if err != nil {
-		return err
+		return where{}, 0, err
 	}
 	program, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("start a mount in the background: %w", err)
+		return where{}, 0, fmt.Errorf("start a mount in the background: %w", err)
 	}
 	// Not CommandContext: the process outlives this one.
 	cmd := exec.Command(program, o.childArgs(app, dir)...)
@@ -51,10 +54,10 @@ func (o *mountOptions) startInBackground(ctx context.Context, app *cli.App, dir 
 	cmd.Stdin = bytes.NewReader(passphrase)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("start a mount in the background: %w", err)
+		return where{}, 0, fmt.Errorf("start a mount in the background: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start a mount in the background: %w", err)
+		return where{}, 0, fmt.Errorf("start a mount in the background: %w", err)
 	}
 	line := make(chan []byte, 1)
 	go func() {
@@ -63,21 +66,22 @@ func (o *mountOptions) startInBackground(ctx context.Context, app *cli.App, dir 
 	}()
 	select {
 	case b := <-line:
-		return readAnswer(b)
+		w, err := readAnswer(b)
+		return w, cmd.Process.Pid, err
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("wait for the mount: %w", ctx.Err()), cmd.Process.Kill())
+		return where{}, 0, errors.Join(fmt.Errorf("wait for the mount: %w", ctx.Err()), cmd.Process.Kill())
 	}
 }
 
-func readAnswer(line []byte) error {
+func readAnswer(line []byte) (where, error) {
 	var a answer
 	if err := json.Unmarshal(line, &a); err != nil {
-		return fmt.Errorf("the process in the background ended without an answer: %w", fault.Internal)
+		return where{}, fmt.Errorf("the process in the background ended without an answer: %w", fault.Internal)
 	}
 	if a.Error == "" {
-		return nil
+		return a.Where, nil
 	}
-	return told{a}
+	return where{}, told{a}
 }
 
 // told is an error of the other process.
@@ -104,7 +108,8 @@ func (o *mountOptions) passphraseForChild(ctx context.Context, app *cli.App) ([]
 func (o *mountOptions) childArgs(app *cli.App, dir string) []string {
 	args := []string{
 		"mount", "--" + backgroundFlag, "--repository", app.Globals.Repository, "--cache-dir", app.Globals.CacheDir,
-		"--point", o.point, "--owner", o.owner,
+		"--point", o.point, "--owner", o.owner, "--door", o.door, "--wait", o.wait.String(),
+		fmt.Sprintf("--replace=%t", o.replace), fmt.Sprintf("--list-time=%t", o.listTime), fmt.Sprintf("--open-browser=%t", o.browser),
 		fmt.Sprintf("--open=%t", o.open), fmt.Sprintf("--allow-other=%t", o.allowOther),
 		fmt.Sprintf("--deleted=%t", o.deleted), fmt.Sprintf("--accept-rollback=%t", app.Globals.AcceptRollback),
 	}
@@ -114,7 +119,10 @@ func (o *mountOptions) childArgs(app *cli.App, dir string) []string {
 	if app.Globals.ConfigPath != "" {
 		args = append(args, "--config", app.Globals.ConfigPath)
 	}
-	return append(args, "--", dir)
+	if dir != "" {
+		args = append(args, "--", dir)
+	}
+	return args
 }
 
 // serveInBackground is that process.
@@ -140,7 +148,7 @@ func (o *mountOptions) serveInBackground(ctx context.Context, app *cli.App, dir 
 		}
 		return nil
 	}
-	err = o.serve(ctx, app, dir, slog.New(slog.DiscardHandler), func() error { return say(answer{}) })
+	err = o.serve(ctx, app, dir, slog.New(slog.DiscardHandler), func(m *mount.Mounted) error { return say(answer{Where: whereOf(m)}) })
 	if err != nil && !said {
 		return errors.Join(err, say(answer{Error: err.Error(), Kind: fault.KindOf(err)}))
 	}

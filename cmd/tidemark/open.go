@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +16,9 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/all"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/await"
 )
 
 // opened is a repository and what this machine keeps of it.
@@ -28,6 +32,11 @@ type opened struct {
 
 // openLocked opens the repository without keys.
 func openLocked(ctx context.Context, app *cli.App) (*opened, error) {
+	return openLockedIn(ctx, app, func(s store.Store) store.Store { return s })
+}
+
+// openLockedIn is openLocked with a Store around the place.
+func openLockedIn(ctx context.Context, app *cli.App, around func(store.Store) store.Store) (*opened, error) {
 	address, err := app.NeedRepository()
 	if err != nil {
 		return nil, err
@@ -36,6 +45,7 @@ func openLocked(ctx context.Context, app *cli.App) (*opened, error) {
 	if err != nil {
 		return nil, cli.Hint(err, "`tidemark init -r %s` makes a repository", cli.Quote(address))
 	}
+	s = around(s)
 	o := &opened{close: func() error { return nil }}
 	if c, ok := s.(io.Closer); ok {
 		o.close = c.Close
@@ -57,6 +67,30 @@ func openToWrite(ctx context.Context, app *cli.App) (*opened, error) {
 // cannot be read comes from the replicas.
 func openToRead(ctx context.Context, app *cli.App) (*opened, error) {
 	return open(ctx, app, openBeside, (*repo.Repository).CanRead)
+}
+
+// defaultWait is how long reads wait for a repository that is away: shorter
+// than the two minutes after which kernels complain about programs that hang.
+const defaultWait = 30 * time.Second
+
+// openToShow is openToRead for what stays open: reads wait for a repository
+// that is away, for wait at most, unless there are replicas to stand in for it.
+func openToShow(ctx context.Context, app *cli.App, wait time.Duration, log *slog.Logger) (*opened, error) {
+	if len(app.Globals.Replicas) > 0 {
+		return openToRead(ctx, app)
+	}
+	tell := func(err error) {
+		if err != nil {
+			log.Warn("the repository is away, and reads wait for it", "at most", wait, "error", err)
+		} else {
+			log.Warn("the repository is there again")
+		}
+	}
+	around := func(s store.Store) store.Store {
+		return await.New(s, await.Options{Sign: repo.Sign, Wait: wait, Tell: tell})
+	}
+	locked := func(ctx context.Context, app *cli.App) (*opened, error) { return openLockedIn(ctx, app, around) }
+	return open(ctx, app, locked, (*repo.Repository).CanRead)
 }
 
 func open(ctx context.Context, app *cli.App, locked func(context.Context, *cli.App) (*opened, error), enough func(*repo.Repository) bool) (*opened, error) {

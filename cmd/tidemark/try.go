@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/backup"
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/fs/mount"
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/platform/mountpoint"
@@ -136,8 +137,9 @@ func (t *trial) show(ctx context.Context, app *cli.App) error {
 	if err := os.MkdirAll(t.mount, 0o700); err != nil {
 		return fmt.Errorf("make the folder for the mount: %w", err)
 	}
-	o := mountOptions{background: true}
-	return o.startInBackground(ctx, app, t.mount)
+	o := mountOptions{background: true, door: string(mount.FUSE), wait: defaultWait}
+	_, _, err := o.startInBackground(ctx, app, t.mount)
+	return err
 }
 
 // print says where to look. If the mount failed it says why, and what works

@@ -36,7 +36,7 @@ func (o *operations) ReadDirPlus(_ <-chan struct{}, in *gofuse.ReadIn, out *gofu
 			break
 		}
 		if !d.Bare { // else node 0: no attributes
-			setEntry(e, &d.Attr, fixed)
+			o.setEntry(e, &d.Attr, fixed)
 		}
 	}
 	return gofuse.OK

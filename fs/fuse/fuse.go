@@ -11,6 +11,8 @@
 //   - Files and folders need no state when open, so OPEN, OPENDIR and FLUSH
 //     are answered with ENOSYS once, and the kernel never asks again. It then
 //     also keeps pages and listings between opens.
+//   - An NFS server may export the mount (with fsid=): nodes hold as long as the
+//     mount does, and are stale in the next one.
 //   - The kernel enforces modes and access control lists
 //     (default_permissions); writing ends there too (ro).
 //
@@ -21,6 +23,8 @@ package fuse
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -66,8 +70,13 @@ func New(ctx context.Context, dir string, tree *fs.Tree, o Options) (*Mount, err
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	var generation [4]byte
+	if _, err := rand.Read(generation[:]); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", dir, err)
+	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ops := &operations{RawFileSystem: gofuse.NewDefaultRawFileSystem(), tree: tree, ctx: life, log: o.Log}
+	ops := &operations{RawFileSystem: gofuse.NewDefaultRawFileSystem(), tree: tree, ctx: life, log: o.Log,
+		generation: 1 + uint64(binary.LittleEndian.Uint32(generation[:]))>>1}
 	options := mountOptions(o)
 	options.Logger = slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)
 	server, err := gofuse.NewServer(ops, dir, options)

@@ -21,6 +21,10 @@ type operations struct {
 	tree *fs.Tree
 	ctx  context.Context // the life of the mount: requests have none of their own
 	log  *slog.Logger
+
+	// generation is this mount's own. An NFS server hands out nodes with it;
+	// in another mount the same number may be another file.
+	generation uint64
 }
 
 func (o *operations) String() string { return Name }
@@ -61,7 +65,7 @@ func (o *operations) fail(op string, n uint64, err error) gofuse.Status {
 
 // Lookup finds a name. That a name is not there holds as long as that it is.
 func (o *operations) Lookup(_ <-chan struct{}, in *gofuse.InHeader, name string, out *gofuse.EntryOut) gofuse.Status {
-	a, err := o.tree.Lookup(o.ctx, fs.Node(in.NodeId), name)
+	a, err := o.lookup(fs.Node(in.NodeId), name)
 	if err != nil {
 		if fault.KindOf(err) != fault.NotExist {
 			return o.fail("lookup", in.NodeId, err)
@@ -70,13 +74,30 @@ func (o *operations) Lookup(_ <-chan struct{}, in *gofuse.InHeader, name string,
 		out.SetEntryTimeout(hold(o.tree.Fixed(fs.Node(in.NodeId))))
 		return gofuse.OK
 	}
-	setEntry(out, &a, o.tree.Fixed(fs.Node(in.NodeId)))
+	o.setEntry(out, &a, o.tree.Fixed(fs.Node(in.NodeId)))
 	return gofuse.OK
 }
 
+// lookup finds a name. The kernel asks for "." and ".." for an NFS server alone:
+// it has a node and wants to know what it is, and where.
+func (o *operations) lookup(n fs.Node, name string) (fs.Attr, error) {
+	switch name {
+	case ".":
+		return o.tree.Attr(o.ctx, n)
+	case "..":
+		for d, err := range o.tree.ReadDir(o.ctx, n, 1) {
+			if err != nil {
+				return fs.Attr{}, err
+			}
+			return o.tree.Attr(o.ctx, d.Attr.Node)
+		}
+	}
+	return o.tree.Lookup(o.ctx, n, name)
+}
+
 // setEntry fills the answer about a name in a folder that is fixed or not.
-func setEntry(out *gofuse.EntryOut, a *fs.Attr, fixed bool) {
-	out.NodeId, out.Generation = uint64(a.Node), 1
+func (o *operations) setEntry(out *gofuse.EntryOut, a *fs.Attr, fixed bool) {
+	out.NodeId, out.Generation = uint64(a.Node), o.generation
 	out.SetEntryTimeout(hold(fixed && a.Fixed)) // not of what is made up in a folder
 	out.SetAttrTimeout(hold(a.Fixed))
 	setAttr(&out.Attr, a)

@@ -33,7 +33,8 @@ func mountOptions(o Options) *gofuse.MountOptions {
 		// Where a link leads never changes: also latest is another one as soon
 		// as it leads elsewhere.
 		EnableSymlinkCaching: true,
-		DisableSplice:        true, // answers are in memory: nothing to splice
+		DisableSplice:        true,                      // answers are in memory: nothing to splice
+		ExtraCapabilities:    gofuse.CAP_EXPORT_SUPPORT, // see operations.lookup
 		Debug:                o.Debug,
 	}
 	if os.Geteuid() == 0 {

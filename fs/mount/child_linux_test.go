@@ -37,6 +37,8 @@ type orders struct {
 	List  bool   // list what begins with @
 	Open  bool
 	Owner *fs.Owner
+
+	Replace bool
 }
 
 func TestMain(m *testing.M) {
@@ -86,7 +88,7 @@ func serve(text string) error {
 	tree := fs.New(source, opt)
 	defer tree.Close()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	m, err := mount.Mount(ctx, o.Dir, tree, mount.Options{Log: log, Ready: func() { fmt.Println("ready") }})
+	m, err := mount.Mount(ctx, o.Dir, tree, mount.Options{Door: mount.FUSE, Replace: o.Replace, Log: log, Ready: func() { fmt.Println("ready") }})
 	if err != nil {
 		return err
 	}

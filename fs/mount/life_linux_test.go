@@ -3,6 +3,7 @@ package mount_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,6 +103,74 @@ func testDeadMount(t *testing.T, one bool) {
 	again := start(t, orders{Dir: dir, Copy: small(t)}, 0)
 	if _, err := os.ReadFile(filepath.Join(again.dir, "latest/file")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestReplaceTakesTheFolderOver(t *testing.T) {
+	first := start(t, orders{Copy: small(t)}, 0)
+	open, err := os.Open(filepath.Join(first.dir, "latest/file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if _, err := tryStart(t, orders{Dir: first.dir, Copy: small(t)}, 0); err == nil || !strings.Contains(err.Error(), "--replace") {
+		t.Errorf("without asking: %v", err)
+	}
+	second := start(t, orders{Dir: first.dir, Copy: small(t), Replace: true}, 0)
+	if b, err := os.ReadFile(filepath.Join(second.dir, "latest/file")); err != nil || string(b) != "hello" {
+		t.Errorf("%q, %v", b, err)
+	}
+	// What was open stays so, and is all that keeps the first process.
+	if b, err := io.ReadAll(open); err != nil || string(b) != "hello" {
+		t.Errorf("%q, %v", b, err)
+	}
+	select {
+	case err := <-first.gone:
+		first.gone <- err
+		t.Errorf("the first process ended with a file open: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	open.Close()
+	select {
+	case err := <-first.gone:
+		first.gone <- err
+		if err != nil {
+			t.Errorf("the first process ended with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the first process goes on")
+	}
+	if err := second.ask(syscall.SIGTERM); err != nil || mounted(t, second.dir) {
+		t.Errorf("the second one: %v, mounted %v", err, mounted(t, second.dir))
+	}
+}
+
+// TestReplaceLeavesOthersAlone: what another program has mounted is not ours to
+// take away.
+func TestReplaceLeavesOthersAlone(t *testing.T) {
+	dir := mountDir(t, 0)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(dir, 0)
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tryStart(t, orders{Dir: dir, Copy: small(t), Replace: true}, 0); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("over another file system: %v", err)
+	}
+}
+
+func TestSeveralMountsAtOnce(t *testing.T) {
+	source := small(t)
+	var all []*child
+	for range 3 {
+		all = append(all, start(t, orders{Copy: source}, 0))
+	}
+	for _, c := range all {
+		if b, err := os.ReadFile(filepath.Join(c.dir, "latest/file")); err != nil || string(b) != "hello" {
+			t.Errorf("%q, %v", b, err)
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-//go:build !linux && !darwin && !freebsd
+//go:build !linux && !darwin && !freebsd && !windows
 
 package mount
 
@@ -10,6 +10,8 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
-func start(_ context.Context, dir string, _ *fs.Tree, _ Options) (server, error) {
-	return nil, fmt.Errorf("mount %s: this version cannot mount on this system; the commands ls, cat and restore show the same: %w", dir, fault.Unsupported)
+const makesFolder = false
+
+func start(_ context.Context, _ Door, dir string, _ *fs.Tree, _ Options) (server, error) {
+	return nil, fmt.Errorf("mount %s: this system has no door but WebDAV: %w", dir, fault.Unsupported)
 }

@@ -76,7 +76,7 @@ func (d *pageData) Outcome() string {
 
 // newPage begins the page of something with an href.
 func (q *request) newPage(href string, folder bool) *pageData {
-	d := &pageData{Title: q.opt.Title, Style: template.CSS(pageStyle), Crumbs: crumbs(href), Here: href, Search: folder}
+	d := &pageData{Title: q.opt.Title, Style: template.CSS(pageStyle), Crumbs: crumbs(q.opt.Prefix, href), Here: href, Search: folder}
 	last := &d.Crumbs[len(d.Crumbs)-1]
 	last.Last, d.Heading = true, last.Name
 	return d
@@ -196,10 +196,12 @@ func size(a *fs.Attr) string {
 	return fmt.Sprintf("%.1f %ciB", n, " KMGTP"[unit])
 }
 
-func crumbs(href string) []crumb {
-	all := []crumb{{Name: "Recovery points", Href: "/"}}
-	at := "/"
-	for part := range strings.SplitSeq(strings.Trim(href, "/"), "/") {
+// crumbs are links to the folders that href lies in, from the root on, which
+// is below prefix.
+func crumbs(prefix, href string) []crumb {
+	at := prefix + "/"
+	all := []crumb{{Name: "Recovery points", Href: at}}
+	for part := range strings.SplitSeq(strings.Trim(strings.TrimPrefix(href, at), "/"), "/") {
 		if part == "" {
 			continue
 		}

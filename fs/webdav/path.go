@@ -62,9 +62,21 @@ func escapeName(name string) string {
 	return b.String()
 }
 
+// names returns the names in the request's path, below the share's root.
+func (q *request) names() ([]string, error) {
+	below, ok := strings.CutPrefix(q.r.URL.EscapedPath(), q.opt.Prefix)
+	if below == "" {
+		below = "/"
+	}
+	if !ok {
+		return nil, fmt.Errorf("path above the share: %w", fault.NotExist)
+	}
+	return splitPath(below)
+}
+
 // resolve finds what the request's path leads to.
 func (q *request) resolve() (*resource, error) {
-	names, err := splitPath(q.r.URL.EscapedPath())
+	names, err := q.names()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +84,7 @@ func (q *request) resolve() (*resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &resource{way: []fs.Attr{a}, href: "/"}
+	s := &resource{way: []fs.Attr{a}, href: q.opt.Prefix + "/"}
 	for _, name := range names {
 		s.href += escapeName(name)
 		if from, ok := parseMore(name); ok && q.agent.maxReply() > 0 && s.folder() {

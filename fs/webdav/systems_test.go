@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tidemark-backup/tidemark/fs"
+	"github.com/tidemark-backup/tidemark/fs/alias"
 	"github.com/tidemark-backup/tidemark/fs/fsconform"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
@@ -82,7 +83,7 @@ func TestW5NamesThatWindowsRefuses(t *testing.T) {
 	got, folded := map[string]bool{}, map[string]bool{}
 	for _, h := range hrefs {
 		raw, err := url.PathUnescape(h[strings.LastIndexByte(h, '/')+1:])
-		if err != nil || strings.ContainsAny(raw, `<>:"|?*\`) || strings.HasSuffix(raw, ".") || strings.HasSuffix(raw, " ") || raw != strings.ToValidUTF8(raw, "") || reserved(raw) {
+		if err != nil || !alias.Legal(raw) {
 			t.Errorf("Windows is given %q", raw)
 		}
 		if folded[strings.ToLower(raw)] {

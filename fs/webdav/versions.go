@@ -37,7 +37,7 @@ type onePoint struct {
 // versionsPage sends the versions of the file that a path leads to, be it in
 // this point or only in others.
 func (q *request) versionsPage() error {
-	names, err := splitPath(q.r.URL.EscapedPath())
+	names, err := q.names()
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (q *request) versionsPage() error {
 	if err != nil {
 		return err
 	}
-	href := ""
+	href := q.opt.Prefix
 	for _, name := range names {
 		href += "/" + escapeName(name)
 	}
@@ -158,7 +158,7 @@ func (q *request) versionIn(p onePoint, names []string) (*version, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &resource{way: []fs.Attr{{}, a}, top: 1, href: "/" + fs.PointsName + "/" + escapeName(p.name)}
+	s := &resource{way: []fs.Attr{{}, a}, top: 1, href: q.opt.Prefix + "/" + fs.PointsName + "/" + escapeName(p.name)}
 	for _, name := range names {
 		s.href += "/" + escapeName(name)
 		if err := q.enter(s, name); err != nil {

@@ -70,6 +70,10 @@ type Options struct {
 	// leads here (DNS rebinding) is refused so.
 	Hosts []string
 
+	// Prefix is the path of the share's root, "" or as in "/name": what is
+	// above it is not this handler's.
+	Prefix string
+
 	// Title stands above pages; "" is "Recovery points".
 	Title string
 

@@ -22,6 +22,8 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/mountpoint"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/seal"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/await"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/local"
 )
 
@@ -34,11 +36,19 @@ const ordersVariable = "TIDEMARK_TEST_SERVE"
 type orders struct {
 	Vault, Dir string
 	One        bool
+	Wait       time.Duration // for a repository that is away; 0: it is not
 }
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(ordersVariable); text != "" {
 		if err := serve(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if source, dir, ok := strings.Cut(os.Getenv(loopbackVariable), "\n"); ok {
+		if err := serveLoopback(source, dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -58,14 +68,19 @@ func serve(text string) error {
 	if err != nil {
 		return err
 	}
-	r, err := repo.Open(ctx, s, repo.Options{})
+	var around store.Store = s
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if o.Wait > 0 { // and each read that fails then would be told
+		log = slog.New(slog.DiscardHandler)
+		around = await.New(s, await.Options{Sign: repo.Sign, Wait: o.Wait})
+	}
+	r, err := repo.Open(ctx, around, repo.Options{})
 	if err != nil {
 		return err
 	}
 	if _, err := r.Unlock(ctx, []byte(passphrase)); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	opt := fs.Options{Log: log}
 	if o.One {
 		points, err := r.Points(ctx)
@@ -85,7 +100,7 @@ func serve(text string) error {
 
 // place is a folder to protect, a repository of it, and a mount.
 type place struct {
-	t      *testing.T
+	t      testing.TB
 	source string
 	dir    string // where the repository is mounted
 	vault  string
@@ -94,7 +109,7 @@ type place struct {
 }
 
 // newPlace needs root for owners, devices and mounts.
-func newPlace(t *testing.T) *place {
+func newPlace(t testing.TB) *place {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("owners, devices and other users' files need root")
@@ -137,12 +152,23 @@ func (p *place) backup() {
 // mount serves the repository in a child and returns it.
 func (p *place) mount(one bool) *exec.Cmd {
 	p.t.Helper()
-	text, err := json.Marshal(orders{p.vault, p.dir, one})
+	return p.mountBy(orders{Vault: p.vault, Dir: p.dir, One: one})
+}
+
+func (p *place) mountBy(o orders) *exec.Cmd {
+	p.t.Helper()
+	text, err := json.Marshal(o)
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return p.child(o.Dir, ordersVariable+"="+string(text))
+}
+
+// child runs this program with orders, to mount on dir.
+func (p *place) child(dir, orders string) *exec.Cmd {
+	p.t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), ordersVariable+"="+string(text))
+	cmd.Env = append(os.Environ(), orders)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -155,7 +181,7 @@ func (p *place) mount(one bool) *exec.Cmd {
 	p.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		_, _ = mountpoint.ClearDead(context.Background(), p.dir)
+		_, _ = mountpoint.ClearDead(context.Background(), dir)
 	})
 	if _, err := fmt.Fscanln(out, new(string)); err != nil {
 		p.t.Fatalf("the child did not mount: %v", err)

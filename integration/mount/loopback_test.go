@@ -1,0 +1,104 @@
+//go:build linux
+
+package mount
+
+import (
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	loopback "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/tidemark-backup/tidemark/platform/mountpoint"
+)
+
+// A loopback file system of the same library is what a mount can be measured
+// by: it does no more than hand on what the kernel of this host has already.
+
+// loopbackVariable makes this program serve one: the folder below and the mount
+// point, with a line feed between them.
+const loopbackVariable = "TIDEMARK_TEST_LOOPBACK"
+
+func serveLoopback(source, dir string) error {
+	root, err := loopback.NewLoopbackRoot(source)
+	if err != nil {
+		return err
+	}
+	server, err := loopback.Mount(dir, root, &loopback.Options{MountOptions: fuse.MountOptions{
+		Name: "tidemark", FsName: "tidemark", MaxWrite: 1 << 20, DirectMountStrict: true, DirectMountFlags: syscall.MS_RDONLY,
+	}})
+	if err != nil {
+		return err
+	}
+	if err := mountpoint.SetReadAhead(dir, 4096); err != nil {
+		return err
+	}
+	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
+		return err
+	}
+	server.Wait()
+	return nil
+}
+
+// stream reads a file from its beginning to its end, of which the kernel has
+// nothing in memory, and returns the time.
+func stream(b *testing.B, path string) time.Duration {
+	b.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		b.Fatal(err)
+	}
+	begin := time.Now()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<20)); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(begin)
+}
+
+// BenchmarkStreamAgainstLoopback reads a large file that does not shrink, by
+// turns through a mount and through the loopback file system:
+//
+//	go test ./integration/mount -run ^$ -bench Loopback -benchtime 9x
+func BenchmarkStreamAgainstLoopback(b *testing.B) {
+	p := newPlace(b)
+	const size = 512 << 20
+	content := make([]byte, 1<<20)
+	f, err := os.Create(filepath.Join(p.source, "large"))
+	p.check(err)
+	random := rand.NewChaCha8([32]byte{9})
+	for range size / len(content) {
+		random.Read(content)
+		_, err := f.Write(content)
+		p.check(err)
+	}
+	p.check(f.Close())
+	p.backup()
+	p.mount(false)
+	dir := p.dir + ".loopback"
+	p.check(os.Mkdir(dir, 0o755))
+	p.child(dir, loopbackVariable+"="+p.source+"\n"+dir)
+	ours, theirs := filepath.Join(p.shown(false), "large"), filepath.Join(dir, "large")
+	p.run("/", "cmp", ours, theirs) // and so both are warm
+	var ratios []float64
+	var us, them time.Duration
+	for b.Loop() {
+		mine, other := stream(b, ours), stream(b, theirs)
+		us, them = us+mine, them+other
+		ratios = append(ratios, mine.Seconds()/other.Seconds())
+	}
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "x-loopback")
+	b.ReportMetric(size/1e6*float64(len(ratios))/us.Seconds(), "MB/s")
+	b.ReportMetric(size/1e6*float64(len(ratios))/them.Seconds(), "loopback-MB/s")
+}
