@@ -38,6 +38,7 @@ import (
 // Job says what to save and how.
 type Job struct {
 	Paths         []string         // files and folders; absolute
+	Stream        *Stream          // instead of Paths; nil: none
 	Exclude       *exclude.Matcher // nil: nothing
 	ExcludeCaches bool             // leave out the content of folders with a CACHEDIR.TAG
 	OneFileSystem bool
@@ -109,10 +110,13 @@ func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summa
 	// When a collector condemns something that this run relied on, between its
 	// beginning and its commit, the pass is repeated; what it stored is found.
 	// So it is, without the copy of the last table, when that is damaged.
-	without := false
+	without := job.Stream != nil
 	for range 5 {
 		s, err := pass(ctx, r, l, &job, without)
 		switch {
+		case job.Stream != nil && errors.Is(err, repo.ErrCondemned):
+			// It has been read.
+			return s, fmt.Errorf("backup: the vault's collector condemned what this run needs; run it again: %w", fault.Unavailable)
 		case errors.Is(err, errCopy) && ctx.Err() == nil && !without:
 			without = true
 		case !errors.Is(err, repo.ErrCondemned):
@@ -123,6 +127,10 @@ func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summa
 }
 
 func (j *Job) validate() error {
+	if j.Stream != nil {
+		j.Paths = []string{"/" + j.Stream.Name}
+		return j.Stream.validate()
+	}
 	if len(j.Paths) == 0 {
 		return fmt.Errorf("backup: no paths given: %w", fault.Invalid)
 	}

@@ -90,11 +90,11 @@ func TestFileCutShortWhileStreamed(t *testing.T) {
 		}
 		const left = 8<<20 + 100 // more than is read before the first piece is taken
 		out := make(chan piece)
-		s := &streamer{r: newReader(t), ctx: t.Context(), out: out, f: f}
+		s := &streamer{r: newReader(t), ctx: t.Context(), out: out}
 		failed := make(chan error, 1)
 		go func() {
 			defer close(out)
-			failed <- s.content(&st)
+			failed <- s.content(readFile(f, &st))
 		}()
 		var got []byte
 		for p := range out {
@@ -161,10 +161,10 @@ func TestSparseFilesComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := make(chan piece, 1)
-		s := &streamer{r: r, ctx: t.Context(), out: out, f: f, block: []int{0, 16 << 10, 32 << 10, 64 << 10}[random.IntN(4)]}
+		s := &streamer{r: r, ctx: t.Context(), out: out, block: []int{0, 16 << 10, 32 << 10, 64 << 10}[random.IntN(4)]}
 		go func() {
 			defer close(out)
-			if err := s.content(&st); err != nil {
+			if err := s.content(readFile(f, &st)); err != nil {
 				t.Error(err)
 			}
 		}()

@@ -56,6 +56,14 @@ type run struct {
 
 func (r *run) now() time.Time { return r.job.Now() }
 
+// roots name what the copy of the table is of.
+func (j *Job) roots() []string {
+	if j.Stream != nil {
+		return []string{"stream:" + j.Stream.Name}
+	}
+	return j.Paths
+}
+
 // first says true once: the top of the tree comes once, whatever slices its
 // listing has.
 func (r *run) first() bool {
@@ -168,7 +176,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 		r.arenas[i] = make(chan []byte, aheadBytes/arenaSizes[i]/2)
 	}
 	r.cutter = rp.Cutter()
-	if r.copies, err = openCopies(l.Dir, rp.ID, job.Paths, rp.PageKey(), without); err != nil {
+	if r.copies, err = openCopies(l.Dir, rp.ID, job.roots(), rp.PageKey(), without); err != nil {
 		return nil, err
 	}
 	defer func() { err = sum.closed(l.Dir, err, r.copies.Close()) }()
@@ -239,6 +247,9 @@ func (r *run) pipeline(ctx context.Context, s *saver) error {
 	group.Go(func() error {
 		defer close(queue)
 		defer close(r.work)
+		if r.job.Stream != nil {
+			return r.compareStream(ctx, queue)
+		}
 		return r.compare(ctx, queue)
 	})
 	if !r.job.DryRun {

@@ -273,6 +273,9 @@ func (s *saver) stream(ctx context.Context, b *batch, it *item) error {
 
 // streamed ends a file that came in pieces.
 func (s *saver) streamed(ctx context.Context, it *item) error {
+	if err := s.broken(it); err != nil {
+		return err
+	}
 	if it.drop {
 		return nil
 	}

@@ -23,7 +23,6 @@ type streamer struct {
 	r     *reader
 	ctx   context.Context
 	out   chan<- piece
-	f     *os.File
 	block int   // bytes of a fixed block; 0: cut by content
 	end   int64 // bytes of the file handed over so far
 
@@ -35,6 +34,10 @@ type streamer struct {
 // stream hands over a large file. The batch is done, for the one who saves,
 // when the first stat is known; content follows in pieces.
 func (r *reader) stream(ctx context.Context, b *batch, it *item) {
+	if r.run.job.Stream != nil {
+		r.follow(ctx, b, it)
+		return
+	}
 	var announce = true
 	ready := func() {
 		if announce {
@@ -52,10 +55,10 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 	fill(&it.entry, st, it.side.device)
 	it.note(st, r.run.started)
 	r.attributes(b.folder, it)
-	s := &streamer{r: r, ctx: ctx, out: b.stream, f: f, block: blockSize(it.name, st, f)}
+	s := &streamer{r: r, ctx: ctx, out: b.stream, block: blockSize(it.name, st, f)}
 	it.blocks = s.block > 0
 	ready()
-	if err = s.content(st); err == nil && hasChanged(f, st) {
+	if err = s.content(readFile(f, st)); err == nil && hasChanged(f, st) {
 		err = fault.Changed
 	}
 	// The one who saves reads late only after the stream is closed.
@@ -64,22 +67,30 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 	r.run.bytesRead.Add(s.end)
 }
 
-// content sends data and holes in order, up to the size that the file had.
+// readFile reads up to the size that the file had.
+func readFile(f *os.File, st *walk.Stat) func(*ahead) error {
+	return func(a *ahead) error {
+		a.f, a.in = f, direct.NewReader(f)
+		return a.read(st)
+	}
+}
+
+// content sends the data and holes that read reads.
 // Reading, cutting and hashing have a goroutine each: past the page cache
 // nobody else reads ahead, and the one who saves takes files in order, so that
 // a large file would wait for a single processor.
-func (s *streamer) content(st *walk.Stat) error {
+func (s *streamer) content(read func(*ahead) error) error {
 	ctx, stop := context.WithCancel(s.ctx)
 	parts := make(chan part)
 	s.pieces = make(chan piece)
-	a := &ahead{run: s.r.run, ctx: ctx, out: parts, f: s.f, in: direct.NewReader(s.f), block: s.block}
+	a := &ahead{run: s.r.run, ctx: ctx, out: parts, block: s.block}
 	var done sync.WaitGroup
 	defer done.Wait()
 	done.Go(s.hash)
 	defer close(s.pieces)
 	done.Go(func() {
 		defer close(parts)
-		if err := a.read(st); err != nil {
+		if err := read(a); err != nil {
 			_ = a.send(part{err: err}) // fails only if nobody waits for it any more
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/durable"
@@ -48,6 +49,19 @@ type Local struct {
 	// remembers each. "" is the only one.
 	Place string
 }
+
+// LocalOf returns what a machine whose folder for such things is dir keeps of a
+// repository at an address.
+func LocalOf(dir string, id [16]byte, address string) Local {
+	address = strings.TrimPrefix(address, "file://")
+	if path, err := filepath.Abs(address); err == nil && !scheme.MatchString(address) {
+		address = path
+	}
+	return Local{Dir: filepath.Join(dir, fmt.Sprintf("%x", id)), Place: address}
+}
+
+// scheme begins an address that is no folder.
+var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]+:`)
 
 // Memory returns the file in which the machine remembers the place's ledger.
 func (l Local) Memory() string {

@@ -37,6 +37,9 @@ type Config struct {
 	CacheDir          string `toml:"cache_dir"`          // absolute
 	Backup            Backup `toml:"backup"`
 	Vault             Vault  `toml:"vault"`
+
+	Agent    Agent    `toml:"agent"`
+	Policies []Policy `toml:"policy"`
 }
 
 // Vault is what is known of the place where the points are.
@@ -130,10 +133,13 @@ func Parse(data []byte, name, home string) (Config, error) {
 	}
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		key := unknown[0]
-		return fail(lineOf(data, key), "unknown key %q%s", key.String(), advice(key))
+		return fail(lineOf(data, placeOf(key)), "unknown key %q%s", key.String(), advice(key))
 	}
 	if key, err := c.resolve(home); err != nil {
-		return fail(lineOf(data, key), "%s: %v", key, err)
+		return fail(lineOf(data, placeOf(key)), "%s: %v", key, err)
+	}
+	if where, err := c.resolvePolicies(home); err != nil {
+		return fail(lineOf(data, where), "%s: %s", where, strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
 	}
 	return c, nil
 }

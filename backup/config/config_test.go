@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
@@ -83,15 +84,91 @@ func TestExample(t *testing.T) {
 	if c, err := Parse([]byte(Example()), "example", ""); err != nil || !reflect.DeepEqual(c, Config{}) {
 		t.Errorf("the example as it stands says %+v, %v", c, err)
 	}
-	live := regexp.MustCompile(`(?m)^# ([a-z_]+ = )`).ReplaceAllString(Example(), "$1")
+	live := regexp.MustCompile(`(?m)^# ([a-z_]+ = |\[)`).ReplaceAllString(Example(), "$1")
 	for _, key := range knownKeys() {
-		if last := key[len(key)-1]; last != "backup" && last != "vault" && !strings.Contains(live, "\n"+last+" = ") {
+		last := regexp.QuoteMeta(key[len(key)-1])
+		if !regexp.MustCompile(`(^|\W)` + last + `( = |\])`).MatchString(live) {
 			t.Errorf("the example says nothing of %s", key)
 		}
 	}
 	live = strings.Replace(live, "passphrase_command", "# passphrase_command", 1)
-	if _, err := Parse([]byte(live), "example", "/home/me"); err != nil {
-		t.Error(err)
+	c, err := Parse([]byte(live), "example", "/home/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Policies) != 3 || len(c.Policies[0].Hooks) != 2 || c.Policies[0].Retention.Daily.Keep != 14 {
+		t.Errorf("it says %+v", c.Policies)
+	}
+}
+
+const policies = `repository = "/srv/backup"
+[[policy]]
+name = "a"
+paths = ["/a"]
+[policy.schedule]
+every = "4h"
+jitter = "10m"
+[policy.retention]
+daily = { keep = 30 }
+[[policy]]
+name = "b"
+repository = "/mnt/other"
+paths = ["~/b"]
+silent_after = 0
+schedule = { at = ["09:00", "18:00"], days = ["mon"] }
+[[policy.hook]]
+when = "before"
+command = ["/bin/true"]
+timeout = "5m"
+`
+
+func TestPolicies(t *testing.T) {
+	c, err := Parse([]byte(policies), "c.toml", "/home/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := c.Policy("a"), c.Policy("b")
+	if a == nil || b == nil || c.Policy("c") != nil {
+		t.Fatalf("policies %+v", c.Policies)
+	}
+	if a.Repository != "/srv/backup" || b.Repository != "/mnt/other" || b.Paths[0] != "/home/me/b" {
+		t.Errorf("%+v", c.Policies)
+	}
+	if a.SilentOrDefault() != DefaultSilentAfter || b.SilentOrDefault() != 0 || a.RetriesOrDefault() != DefaultRetries {
+		t.Errorf("defaults of %+v", c.Policies)
+	}
+	if a.Retention.Daily.Keep != 30 || a.Retention.Daily.At[0] != "00:00" || time.Duration(b.Hooks[0].Timeout) != 5*time.Minute {
+		t.Errorf("%+v", c.Policies)
+	}
+}
+
+// TestPolicyErrors breaks one line of a good file each time.
+func TestPolicyErrors(t *testing.T) {
+	for _, c := range []struct{ old, new, want string }{
+		{`every = "4h"`, `evry = "4h"`, `c.toml, line 6: unknown key "policy.schedule.evry"; did you mean "policy.schedule.every"?`},
+		{`daily = {`, `dialy = {`, `line 9: unknown key "policy.retention.dialy"; did you mean "policy.retention.daily"?`},
+		{`silent_after = 0`, `slient_after = 0`, `line 14: unknown key "policy.slient_after"; did you mean "policy.silent_after"?`},
+		{`timeout = "5m"`, `exclude_file = []`, `line 19: unknown key "policy.hook.exclude_file"; did you mean`},
+		{`every = "4h"`, `every = "4"`, `line 6: `},
+		{`every = "4h"`, `every = "4d"`, `line 5: policy 1, schedule: schedule: every: 96h0m0s, but 1m to 24h are possible`},
+		{`keep = 30`, `keep = 3`, `line 8: policy 1, retention: policy: daily: 3 days, but 7 to 9999 are possible`},
+		{`at = ["09:00", "18:00"]`, `at = ["9:00"]`, `line 15: policy 2, schedule: schedule: at: "9:00"`},
+		{`name = "b"`, `name = "a"`, `line 11: policy 2, name: "a" is the name of two policies`},
+		{`name = "b"`, `name = "a b"`, `line 11: policy 2, name: "a b": up to 63`},
+		{`name = "b"`, ``, `policy 2: it has no name`},
+		{`paths = ["/a"]`, `paths = []`, `policy 1: paths: it says nothing of what to back up`},
+		{`paths = ["/a"]`, `paths = ["a"]`, `line 4: policy 1, paths: "a" is not an absolute path`},
+		{`repository = "/srv/backup"`, ``, `policy 1: no repository is named`},
+		{`silent_after = 0`, `silent_after = -1`, `line 14: policy 2, silent_after: -1, but 0 to 1000 are possible`},
+		{`command = ["/bin/true"]`, `command = ["true"]`, `line 16: policy 2, hook 1: hook: command: "true" is not an absolute path`},
+		{`when = "before"`, `when = "during"`, `policy 2, hook 1: hook: when is "during", not before or after`},
+		{`"/mnt/other"`, "\"/srv/backup\"\nretention = { daily = { keep = 7 } }", `policy 2, retention: policy "a" wants another one for the same repository`},
+	} {
+		text := strings.Replace(policies, c.old, c.new, 1)
+		_, err := Parse([]byte(text), "c.toml", "/home/me")
+		if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s:\n got  %v\n want %s", c.new, err, c.want)
+		}
 	}
 }
 
@@ -130,6 +207,7 @@ func TestDefaultPath(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(full))
 	f.Add([]byte(Example()))
+	f.Add([]byte(policies))
 	f.Add([]byte("[[a]]\nb.c = {d = 1}\n[backup.x]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse(data, "fuzz", "/home/me")
@@ -139,7 +217,11 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		for _, path := range append(append([]string{c.CacheDir, c.PassphraseFile}, c.Backup.Paths...), c.Backup.ExcludeFiles...) {
+		paths := append(append([]string{c.CacheDir, c.PassphraseFile, c.Agent.Socket}, c.Backup.Paths...), c.Backup.ExcludeFiles...)
+		for _, p := range c.Policies {
+			paths = append(append(paths, p.Paths...), p.ExcludeFiles...)
+		}
+		for _, path := range paths {
 			if path != "" && !filepath.IsAbs(path) {
 				t.Fatalf("accepted the relative path %q", path)
 			}

@@ -1,9 +1,10 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -14,9 +15,14 @@ func advice(key toml.Key) string {
 	if last == "passphrase" || last == "password" {
 		return "; a configuration holds no secrets: use passphrase_file or passphrase_command"
 	}
-	best, bestDistance := "", len(last)/2+1
+	// Twice the distance, so that of two words alike the one in the same table
+	// goes before.
+	best, bestDistance := "", 2*(len(last)/2+1)
 	for _, known := range knownKeys() {
-		d := distance(last, known[len(known)-1])
+		d := 2 * distance(last, known[len(known)-1])
+		if !slices.Equal(known[:len(known)-1], key[:len(key)-1]) {
+			d++
+		}
 		if d < bestDistance {
 			best, bestDistance = known.String(), d
 		}
@@ -32,12 +38,19 @@ func knownKeys() []toml.Key {
 	var keys []toml.Key
 	var add func(t reflect.Type, above toml.Key)
 	add = func(t reflect.Type, above toml.Key) {
+		for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return
+		}
 		for field := range t.Fields() {
+			if !field.IsExported() {
+				continue
+			}
 			key := append(append(toml.Key{}, above...), field.Tag.Get("toml"))
 			keys = append(keys, key)
-			if field.Type.Kind() == reflect.Struct {
-				add(field.Type, key)
-			}
+			add(field.Type, key)
 		}
 	}
 	add(reflect.TypeFor[Config](), nil)
@@ -65,30 +78,33 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// lineOf returns the line on which a key stands, 0 if that is not known. The
-// decoder tells lines in its errors only, so one is provoked at the key.
-func lineOf(data []byte, key toml.Key) int {
-	var table map[string]toml.Primitive
-	md, err := toml.Decode(string(data), &table)
-	if err != nil {
-		return 0
-	}
-	for len(key) > 1 {
-		var below map[string]toml.Primitive
-		if err := md.PrimitiveDecode(table[key[0]], &below); err != nil {
-			return 0
+// String names the place in words: "policy 2, schedule".
+func (p place) String() string {
+	var b strings.Builder
+	for i, step := range p {
+		switch step := step.(type) {
+		case string:
+			if i > 0 {
+				b.WriteString(map[bool]string{true: ", ", false: "."}[isNumber(p[i-1])])
+			}
+			b.WriteString(step)
+		case int:
+			fmt.Fprintf(&b, " %d", step+1)
 		}
-		table, key = below, key[1:]
 	}
-	value, ok := table[key[0]]
-	if !ok {
-		return 0
-	}
-	parse, _ := errors.AsType[toml.ParseError](md.PrimitiveDecode(value, new(trap)))
-	return parse.Position.Line
+	return b.String()
 }
 
-// trap refuses every value.
-type trap struct{}
+func isNumber(step any) bool {
+	_, ok := step.(int)
+	return ok
+}
 
-func (*trap) UnmarshalTOML(any) error { return errors.New("here") }
+// placeOf returns where a key is, in whichever table of an array.
+func placeOf(key toml.Key) place {
+	p := make(place, len(key))
+	for i, name := range key {
+		p[i] = name
+	}
+	return p
+}

@@ -3,6 +3,7 @@ package exclude
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -134,4 +135,20 @@ func Literal(path string) string {
 		b.WriteByte(path[i])
 	}
 	return b.String()
+}
+
+// Folders returns patterns for folders, and for where they really are if a link
+// leads there. What is no absolute path is left out.
+func Folders(paths ...string) []string {
+	var patterns []string
+	for _, path := range paths {
+		if !filepath.IsAbs(path) {
+			continue
+		}
+		patterns = append(patterns, Literal(filepath.ToSlash(filepath.Clean(path))))
+		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+			patterns = append(patterns, Literal(filepath.ToSlash(real)))
+		}
+	}
+	return patterns
 }

@@ -28,6 +28,7 @@ type backupOptions struct {
 	tags          []string
 	dryRun        bool
 	until         string
+	stdin         string
 }
 
 func newBackup(app *cli.App) *cobra.Command {
@@ -49,10 +50,14 @@ back. A pattern that begins with a slash and leads to a PATH or into it, as
 /home/*/.cache does for /home, is an absolute path. The last one that matches
 decides. What the configuration excludes comes first, then --exclude-file, then
 --exclude. The repository itself and this machine's keys are always left out,
-and so is what the kernel makes up (/proc, /sys), unless a PATH leads into it.`,
+and so is what the kernel makes up (/proc, /sys), unless a PATH leads into it.
+
+--stdin saves what a program prints, with no file in between. Let the shell
+report a program that fails (set -o pipefail): its end looks like any other.`,
 		Example: `  tidemark backup /home /etc
   tidemark backup --exclude '*.tmp' --exclude-caches --one-file-system /
-  tidemark backup -r /srv/backup/me --passphrase-file pass /home`,
+  tidemark backup -r /srv/backup/me --passphrase-file pass /home
+  pg_dump shop | tidemark backup --stdin shop.sql`,
 		RunE: func(c *cobra.Command, args []string) error { return o.run(c, app, args) },
 	}
 	f := c.Flags()
@@ -62,7 +67,9 @@ and so is what the kernel makes up (/proc, /sys), unless a PATH leads into it.`,
 	f.BoolVarP(&o.oneFileSystem, "one-file-system", "x", false, "do not enter other file systems")
 	f.StringArrayVar(&o.tags, "tag", nil, "label the point")
 	f.StringVar(&o.until, "retain-until", "", "keep the point at least until the end of this `DATE`, such as 2027-06-30")
+	f.StringVar(&o.stdin, "stdin", "", "save standard input as a file of this `NAME`, instead of PATHs")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, only say what would be done")
+	c.AddCommand(newBackupNow(app))
 	return c
 }
 
@@ -85,6 +92,9 @@ func (o *backupOptions) run(c *cobra.Command, app *cli.App, args []string) error
 
 // job is what the flags and the configuration ask for.
 func (o *backupOptions) job(c *cobra.Command, app *cli.App, args []string) (backup.Job, error) {
+	if o.stdin != "" {
+		return o.stream(app, args)
+	}
 	conf := app.Globals.Config.Backup
 	if len(args) == 0 {
 		args = conf.Paths
@@ -121,6 +131,26 @@ func (o *backupOptions) job(c *cobra.Command, app *cli.App, args []string) (back
 		job.OneFileSystem = o.oneFileSystem
 	}
 	return job, nil
+}
+
+// stream is a job of standard input.
+func (o *backupOptions) stream(app *cli.App, args []string) (job backup.Job, err error) {
+	if len(args) > 0 {
+		return job, cli.Usage("--stdin and a PATH cannot be given together")
+	}
+	if o.dryRun {
+		return job, cli.Usage("--stdin and --dry-run cannot be given together: it can be read once only")
+	}
+	if cli.IsTerminal(app.Stdin) {
+		return job, cli.Hint(cli.Usage("standard input is a terminal"), "write a program in front: pg_dump shop | tidemark backup --stdin shop.sql")
+	}
+	job = newJob(app, nil, nil)
+	job.Stream = &backup.Stream{Name: o.stdin, From: app.Stdin}
+	job.Tags = append(append([]string{}, app.Globals.Config.Backup.Tags...), o.tags...)
+	if o.until != "" {
+		job.Until, err = parseUntil(app, o.until)
+	}
+	return job, err
 }
 
 // maxUntil is the latest end that can be asked for, in years from now.
@@ -208,20 +238,11 @@ var address = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]+:`)
 func ownFolders(app *cli.App) []string {
 	folders := []string{app.Globals.CacheDir}
 	if at := strings.TrimPrefix(app.Globals.Repository, "file://"); !address.MatchString(at) {
-		folders = append(folders, at)
-	}
-	var patterns []string
-	for _, folder := range folders {
-		path, err := filepath.Abs(folder)
-		if err != nil {
-			continue
-		}
-		patterns = append(patterns, exclude.Literal(filepath.ToSlash(path)))
-		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
-			patterns = append(patterns, exclude.Literal(filepath.ToSlash(real)))
+		if path, err := filepath.Abs(at); err == nil {
+			folders = append(folders, path)
 		}
 	}
-	return patterns
+	return exclude.Folders(folders...)
 }
 
 // runBackup runs the job with progress on a terminal.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 
@@ -146,11 +145,7 @@ func (o *replicateOptions) replicate(ctx context.Context, app *cli.App, from sto
 
 // localOf is the folder of this machine for a repository, as it is at an address.
 func localOf(app *cli.App, id [16]byte, place string) repo.Local {
-	place = strings.TrimPrefix(place, "file://")
-	if path, err := filepath.Abs(place); err == nil && !address.MatchString(place) {
-		place = path
-	}
-	return repo.Local{Dir: filepath.Join(app.Globals.CacheDir, fmt.Sprintf("%x", id)), Place: place}
+	return repo.LocalOf(app.Globals.CacheDir, id, place)
 }
 
 // samePlace says whether two addresses are one folder.

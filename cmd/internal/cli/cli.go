@@ -41,6 +41,12 @@ func New() *App {
 	}
 }
 
+// IsTerminal says whether somebody sits at the other end.
+func IsTerminal(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // Width returns the number of columns of the terminal that w is, and false if
 // it is none.
 func Width(w io.Writer) (int, bool) {

@@ -23,7 +23,8 @@ func Markdown(root *cobra.Command) string {
 			if sub.Hidden || sub.Name() == "help" || sub.Name() == "completion" {
 				continue
 			}
-			if !sub.HasSubCommands() {
+			// Those that only hold others have no example.
+			if sub.Example != "" {
 				fmt.Fprintf(&b, "| `%s` | %s |\n", strings.ReplaceAll(usage(root, sub), "|", `\|`), sub.Short)
 			}
 			list(sub)

@@ -18,61 +18,61 @@ import (
 // Policy says how long points live. The zero Policy is not valid: see
 // ParsePolicy. Members are those of FORMAT.md, section 11.5.
 type Policy struct {
-	Zone           string    `json:"zone"`
-	Hourly         *Hourly   `json:"hourly,omitempty"`
-	Daily          *Daily    `json:"daily,omitempty"`
-	Weekly         *Weekly   `json:"weekly,omitempty"`
-	Monthly        *Monthly  `json:"monthly,omitempty"`
-	Yearly         *Yearly   `json:"yearly,omitempty"`
-	KeepLast       int       `json:"keep_last,omitempty"`
-	KeepWithinDays int       `json:"keep_within_days,omitempty"`
-	OthersDays     int       `json:"others_days"`
-	SoftDeleteDays int       `json:"soft_delete_days"`
-	Floors         Floors    `json:"floors,omitzero"`
-	Immutable      Immutable `json:"immutable"`
+	Zone           string    `json:"zone" toml:"zone"`
+	Hourly         *Hourly   `json:"hourly,omitempty" toml:"hourly"`
+	Daily          *Daily    `json:"daily,omitempty" toml:"daily"`
+	Weekly         *Weekly   `json:"weekly,omitempty" toml:"weekly"`
+	Monthly        *Monthly  `json:"monthly,omitempty" toml:"monthly"`
+	Yearly         *Yearly   `json:"yearly,omitempty" toml:"yearly"`
+	KeepLast       int       `json:"keep_last,omitempty" toml:"keep_last"`
+	KeepWithinDays int       `json:"keep_within_days,omitempty" toml:"keep_within_days"`
+	OthersDays     int       `json:"others_days" toml:"others_days"`
+	SoftDeleteDays int       `json:"soft_delete_days" toml:"soft_delete_days"`
+	Floors         Floors    `json:"floors,omitzero" toml:"floors"`
+	Immutable      Immutable `json:"immutable" toml:"immutable"`
 
 	location *time.Location
 }
 
 // Hourly keeps a point of each hour.
 type Hourly struct {
-	Keep int `json:"keep"` // hours
+	Keep int `json:"keep" toml:"keep"` // hours
 }
 
 // Daily keeps the points of times of each day.
 type Daily struct {
-	Keep int      `json:"keep"` // days
-	At   []string `json:"at,omitempty"`
+	Keep int      `json:"keep" toml:"keep"` // days
+	At   []string `json:"at,omitempty" toml:"at"`
 }
 
 // Weekly keeps the points of days of the week.
 type Weekly struct {
-	Keep int      `json:"keep"` // weeks
-	Days []string `json:"days,omitempty"`
-	At   []string `json:"at,omitempty"`
+	Keep int      `json:"keep" toml:"keep"` // weeks
+	Days []string `json:"days,omitempty" toml:"days"`
+	At   []string `json:"at,omitempty" toml:"at"`
 }
 
 // Monthly keeps the points of days of the month.
 type Monthly struct {
-	Keep int      `json:"keep"` // months
-	On   []string `json:"on,omitempty"`
-	At   []string `json:"at,omitempty"`
+	Keep int      `json:"keep" toml:"keep"` // months
+	On   []string `json:"on,omitempty" toml:"on"`
+	At   []string `json:"at,omitempty" toml:"at"`
 }
 
 // Yearly keeps the points of days of months.
 type Yearly struct {
-	Keep   int      `json:"keep"` // years
-	Months []string `json:"months,omitempty"`
-	On     []string `json:"on,omitempty"`
-	At     []string `json:"at,omitempty"`
+	Keep   int      `json:"keep" toml:"keep"` // years
+	Months []string `json:"months,omitempty" toml:"months"`
+	On     []string `json:"on,omitempty" toml:"on"`
+	At     []string `json:"at,omitempty" toml:"at"`
 }
 
 // Floors are the least that later policies may keep; 0 is none.
 type Floors struct {
-	Daily   int `json:"daily,omitempty"`   // days
-	Weekly  int `json:"weekly,omitempty"`  // weeks
-	Monthly int `json:"monthly,omitempty"` // months
-	Yearly  int `json:"yearly,omitempty"`  // years
+	Daily   int `json:"daily,omitempty" toml:"daily"`     // days
+	Weekly  int `json:"weekly,omitempty" toml:"weekly"`   // weeks
+	Monthly int `json:"monthly,omitempty" toml:"monthly"` // months
+	Yearly  int `json:"yearly,omitempty" toml:"yearly"`   // years
 }
 
 // Immutable says whether lives may be cut short.

@@ -19,45 +19,109 @@ type Store struct {
 	rate  *Rate
 }
 
-// Rate is a number of bytes in a second, shared by all that use it.
+// Rate is a number of bytes in a second, shared by all that use it. It may be
+// changed while they wait.
 type Rate struct {
-	bytes int64
-	now   func() time.Time
+	now func() time.Time
 
-	mu   sync.Mutex
-	free time.Time // when the bytes so far are paid for
+	mu     sync.Mutex
+	bytes  int64 // in a second; 0: no bound
+	paid   int64
+	free   time.Time     // when the bytes so far are paid for
+	paused chan struct{} // closed when a pause ends; nil: there is none
 }
 
 // NewRate returns a rate of bytes in a second; 0: no bound.
 func NewRate(bytes int64, now func() time.Time) *Rate { return &Rate{bytes: bytes, now: now} }
 
 // New returns a Store that waits after each object until its bytes are paid for.
-func New(s store.Store, r *Rate) *Store { return &Store{s, r} }
+// It knows the time if s does.
+func New(s store.Store, r *Rate) store.Store {
+	if c, ok := s.(store.Clock); ok {
+		return &struct {
+			*Store
+			store.Clock
+		}{&Store{s, r}, c}
+	}
+	return &Store{s, r}
+}
+
+// Set changes the rate. Who waits notices within a quarter of a second.
+func (r *Rate) Set(bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bytes = bytes
+}
+
+// Pause lets nothing go any more, until Resume.
+func (r *Rate) Pause() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.paused == nil {
+		r.paused = make(chan struct{})
+	}
+}
+
+// Resume ends a pause.
+func (r *Rate) Resume() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.paused != nil {
+		close(r.paused)
+		r.paused = nil
+	}
+}
+
+// Paid returns how many bytes have gone or may go now.
+func (r *Rate) Paid() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.paid
+}
 
 // pay waits for n bytes. A second's worth may go at once.
 func (r *Rate) pay(ctx context.Context, n int) error {
-	if r.bytes <= 0 || n == 0 {
-		return nil
+	for n > 0 {
+		part, wait, paused := r.take(n)
+		n -= part
+		if wait <= 0 && paused == nil {
+			continue
+		}
+		timer := time.NewTimer(max(wait, 0))
+		if paused != nil {
+			timer.Stop()
+		}
+		select {
+		case <-timer.C:
+		case <-paused:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
 	}
+	return nil
+}
+
+// take pays for a part of n bytes, no more than go in a quarter of a second:
+// after it, the rate may be another. In a pause it pays for none.
+func (r *Rate) take(n int) (part int, wait time.Duration, paused chan struct{}) {
 	r.mu.Lock()
-	now := r.now()
-	if earliest := now.Add(-time.Second); r.free.Before(earliest) {
-		r.free = earliest
+	defer r.mu.Unlock()
+	if r.paused != nil {
+		return 0, 0, r.paused
 	}
-	r.free = r.free.Add(time.Duration(float64(n) / float64(r.bytes) * float64(time.Second)))
-	wait := r.free.Sub(now)
-	r.mu.Unlock()
-	if wait <= 0 {
-		return nil
+	part = n
+	if r.bytes > 0 {
+		part = int(min(int64(n), max(1, r.bytes/4)))
+		now := r.now()
+		if earliest := now.Add(-time.Second); r.free.Before(earliest) {
+			r.free = earliest
+		}
+		r.free = r.free.Add(time.Duration(float64(part) / float64(r.bytes) * float64(time.Second)))
+		wait = r.free.Sub(now)
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	r.paid += int64(part)
+	return part, wait, nil
 }
 
 // Get implements store.Store.

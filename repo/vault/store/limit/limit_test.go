@@ -43,3 +43,53 @@ func TestRate(t *testing.T) {
 		}
 	})
 }
+
+// TestChangeAndPause: a rate that changes, and a pause, take hold in the middle
+// of an object.
+func TestChangeAndPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rate := limit.NewRate(1000, time.Now)
+		s := limit.New(mem.New(), rate)
+		began, done := time.Now(), make(chan error)
+		go func() { done <- s.Put(t.Context(), "a", make([]byte, 101_000)) }()
+		time.Sleep(10 * time.Second)
+		if n := rate.Paid(); n < 10_750 || n > 11_250 { // a second's worth goes at once
+			t.Errorf("%d bytes in 10 s", n)
+		}
+		rate.Set(4000)
+		time.Sleep(10 * time.Second)
+		if n := rate.Paid(); n < 48_000 || n > 52_000 {
+			t.Errorf("%d bytes 10 s later", n)
+		}
+		rate.Pause()
+		before := rate.Paid()
+		time.Sleep(time.Hour)
+		if n := rate.Paid() - before; n != 0 {
+			t.Errorf("%d bytes went in the pause", n)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := s.Put(ctx, "b", make([]byte, 1)); !errors.Is(err, context.Canceled) {
+			t.Errorf("a pause holds what was given up: %v", err)
+		}
+		rate.Set(0)
+		rate.Resume()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began) - time.Hour; d > 21*time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
+// TestKnowsTheTime: the time of the place stays known, and only if it was.
+func TestKnowsTheTime(t *testing.T) {
+	rate := limit.NewRate(0, time.Now)
+	if _, ok := limit.New(mem.New(), rate).(store.Clock); !ok {
+		t.Error("the clock is gone")
+	}
+	if _, ok := limit.New(struct{ store.Store }{mem.New()}, rate).(store.Clock); ok {
+		t.Error("a clock has come")
+	}
+}
