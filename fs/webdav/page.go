@@ -58,6 +58,7 @@ type pageData struct {
 	Search  bool   // whether there is a field to search with
 	Asked   string // what it holds
 	History bool   // whether files can have versions
+	Deleted string // href of what was deleted from the folder; "" if that cannot be asked
 
 	Rows     []row
 	Next     string // href of the next page, if there is one
@@ -76,7 +77,7 @@ func (d *pageData) Outcome() string {
 
 // newPage begins the page of something with an href.
 func (q *request) newPage(href string, folder bool) *pageData {
-	d := &pageData{Title: q.opt.Title, Style: template.CSS(pageStyle), Crumbs: crumbs(q.opt.Prefix, href), Here: href, Search: folder}
+	d := &pageData{Title: q.opt.Title, Style: template.CSS(pageStyle), Crumbs: crumbs(q.opt.Title, q.opt.Prefix, href), Here: href, Search: folder}
 	last := &d.Crumbs[len(d.Crumbs)-1]
 	last.Last, d.Heading = true, last.Name
 	return d
@@ -147,6 +148,9 @@ func (q *request) page(s *resource) error {
 	}
 	data := q.newPage(s.href, true)
 	data.History = s.attr().Fixed && !s.way[0].Fixed
+	if data.History {
+		data.Deleted = s.href + fs.DeletedName + "/"
+	}
 	for c, err := range q.children(s, from) {
 		if err != nil {
 			return err
@@ -198,9 +202,9 @@ func size(a *fs.Attr) string {
 
 // crumbs are links to the folders that href lies in, from the root on, which
 // is below prefix.
-func crumbs(prefix, href string) []crumb {
+func crumbs(title, prefix, href string) []crumb {
 	at := prefix + "/"
-	all := []crumb{{Name: "Recovery points", Href: at}}
+	all := []crumb{{Name: title, Href: at}}
 	for part := range strings.SplitSeq(strings.Trim(strings.TrimPrefix(href, at), "/"), "/") {
 		if part == "" {
 			continue

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/fs"
@@ -52,7 +53,7 @@ func parsePropfind(r io.Reader) (*wanted, error) {
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
-			if depth++; !w.element(depth, t.Name) || len(w.props) > maxProps || depth > 16 {
+			if depth++; !w.element(depth, t.Name) || len(w.props) > maxProps || depth > 16 || undeclares(t) {
 				return nil, fmt.Errorf("PROPFIND with %s: %w", t.Name.Local, fault.Invalid)
 			}
 		case xml.EndElement:
@@ -65,6 +66,12 @@ func parsePropfind(r io.Reader) (*wanted, error) {
 		return nil, fmt.Errorf("PROPFIND that asks for nothing: %w", fault.Invalid)
 	}
 	return w, nil
+}
+
+// undeclares says whether an element binds a prefix to no namespace, which is not
+// well-formed and the decoder lets pass.
+func undeclares(t xml.StartElement) bool {
+	return slices.ContainsFunc(t.Attr, func(a xml.Attr) bool { return a.Name.Space == "xmlns" && a.Value == "" })
 }
 
 // element takes an element at a depth, and says whether it may stand there.

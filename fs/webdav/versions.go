@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -173,13 +174,17 @@ func (q *request) versionIn(p onePoint, names []string) (*version, error) {
 		return nil, err
 	}
 	at := pointTime(p.name)
-	return &version{Modified: when(s.attr()), Size: size(s.attr()), First: at, Last: at, Points: 1, Href: s.href + "?dated", attr: *s.attr(), content: id}, nil
+	return &version{Modified: whenExactly(s.attr()), Size: size(s.attr()), First: at, Last: at, Points: 1, Href: s.href + "?dated", attr: *s.attr(), content: id}, nil
 }
 
 // same says whether two points have the same version, as package history does:
 // content may have been stored again in another place.
 func same(a, b *version) bool {
 	return a.content == b.content || a.attr.Size == b.attr.Size && a.attr.MTime == b.attr.MTime
+}
+
+func whenExactly(a *fs.Attr) string {
+	return modified(a).In(time.Local).Format("2006-01-02 15:04:05")
 }
 
 // pointTime makes a time to read of a point's name.
@@ -198,5 +203,5 @@ func dated(name string, a *fs.Attr) string {
 	if i := strings.LastIndexByte(name, '.'); i > 0 {
 		name, ending = name[:i], name[i:]
 	}
-	return name + " (" + strings.ReplaceAll(when(a), ":", ".") + ")" + ending
+	return name + " (" + strings.ReplaceAll(whenExactly(a), ":", ".") + ")" + ending
 }

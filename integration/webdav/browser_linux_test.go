@@ -203,13 +203,21 @@ func browser(t *testing.T, s *share) {
 	}
 	b.picture("versions")
 	for i, want := range []string{"the second version", s.older} {
-		name := b.ask(fmt.Sprintf("(a => { const n = 'plain (' + a.closest('tr').cells[0].innerText.slice(0, 16).replace(':', '.') + ').txt'; a.click(); return n })(document.querySelectorAll('tbody .act a')[%d])", i))
+		name := b.ask(fmt.Sprintf("(a => { const n = 'plain (' + a.closest('tr').cells[0].innerText.slice(0, 19).replaceAll(':', '.') + ').txt'; a.click(); return n })(document.querySelectorAll('tbody .act a')[%d])", i))
 		if got := b.file(name); got != want {
 			t.Errorf("version %d is %d bytes, not %d", i, len(got), len(want))
 		}
 		_ = os.Remove(filepath.Join(b.saved, name))
 	}
 	accessible(t, b)
+
+	b.open(s.here + "/")
+	b.ask("[...document.querySelectorAll('a')].find(a => a.innerText == 'What was deleted from this folder').click()")
+	b.until("location.pathname.endsWith('/@deleted/') && document.readyState == 'complete'")
+	if text := b.ask("document.body.innerText"); !strings.Contains(text, "gone.txt") {
+		t.Errorf("deleted: %s", text)
+	}
+	b.picture("deleted")
 
 	// A page of the backup is saved and not shown; no name does anything.
 	b.open(s.here + "/")

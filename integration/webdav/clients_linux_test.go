@@ -52,7 +52,14 @@ func newShare(t *testing.T) *share {
 	}
 	s.tool = []string{program, "-r", filepath.Join(top, "vault"), "--cache-dir", filepath.Join(top, "state"), "--passphrase-file", filepath.Join(top, "pass"), "-q"}
 	s.tidemark("init", "--unattended")
+	gone := filepath.Join(s.source, "gone.txt")
+	if err := os.WriteFile(gone, []byte("deleted"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	s.tidemark("backup", s.source)
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
 	plain := filepath.Join(s.source, "plain.txt")
 	was, err := os.ReadFile(plain)
 	if err != nil {
