@@ -30,10 +30,9 @@ const maxName = 128
 
 // Directory is an LDAP server.
 type Directory struct {
-	url  *url.URL
-	dn   string // with nameMark in it
-	tls  *tls.Config
-	dial ldap.DialOpt
+	url *url.URL
+	dn  string // with nameMark in it
+	tls *tls.Config
 }
 
 var _ access.Directory = (*Directory)(nil)
@@ -52,9 +51,7 @@ func New(address, dn string, roots *x509.CertPool) (*Directory, error) {
 	if _, err := ldap.ParseDN(strings.ReplaceAll(dn, nameMark, "x")); err != nil || strings.Count(dn, nameMark) != 1 {
 		return nil, fmt.Errorf("DN %q: give one with %s in it, as in uid=%s,ou=people,dc=example,dc=org: %w", dn, nameMark, nameMark, fault.Invalid)
 	}
-	d := &Directory{url: u, dn: dn, tls: &tls.Config{RootCAs: roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}}
-	d.dial = ldap.DialWithTLSDialer(d.tls, &net.Dialer{Timeout: patience})
-	return d, nil
+	return &Directory{url: u, dn: dn, tls: &tls.Config{RootCAs: roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}}, nil
 }
 
 // Check implements access.Directory.
@@ -67,7 +64,7 @@ func (d *Directory) Check(ctx context.Context, name, password string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // it has said what there was to say
 	err = c.Bind(strings.ReplaceAll(d.dn, nameMark, ldap.EscapeDN(name)), password)
 	var said *ldap.Error
 	switch {
@@ -81,7 +78,7 @@ func (d *Directory) Check(ctx context.Context, name, password string) error {
 
 // connect opens an encrypted connection that ends with ctx.
 func (d *Directory) connect(ctx context.Context) (*ldap.Conn, error) {
-	c, err := ldap.DialURL(d.url.String(), d.dial)
+	c, err := ldap.DialURL(d.url.String(), ldap.DialWithDialer(&net.Dialer{Timeout: patience}), ldap.DialWithTLSConfig(d.tls))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w: %w", d.url, fault.Unavailable, err)
 	}
