@@ -3,6 +3,7 @@ package webdav
 import (
 	"fmt"
 	"html"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -179,4 +180,23 @@ func FuzzFind(f *testing.F) {
 			t.Errorf("%q in %q: %v", asked, name, got)
 		}
 	})
+}
+
+// A share below a path of its own: links of all pages lead into it.
+func TestPagesBelowAPrefix(t *testing.T) {
+	s := newShare(t, text("/d/f.txt", "one"))
+	s.h = New(func(*http.Request) View { return s.tree }, Options{Prefix: "/share"})
+	for _, path := range []string{"/share/latest/d/", "/share/latest/d/?find=f", "/share/latest/d/f.txt?versions"} {
+		page := read(t, s.status(200, "GET", path, browserAgent, ""))
+		links := regexp.MustCompile(`(?:href|action)="([^"#]*)"`).FindAllStringSubmatch(page, -1)
+		if len(links) < 4 {
+			t.Errorf("%s: %d links", path, len(links))
+		}
+		for _, m := range links {
+			s.status(200, "GET", html.UnescapeString(m[1]), browserAgent, "")
+			if !strings.HasPrefix(m[1], "/share/") {
+				t.Errorf("%s links to %s", path, m[1])
+			}
+		}
+	}
 }
