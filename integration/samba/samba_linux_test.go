@@ -1,7 +1,6 @@
 package samba
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -24,6 +23,7 @@ type site struct {
 	top     string
 	source  string
 	mount   string
+	timed   string // another mount, with Samba's own names listed
 	program string
 	port    int
 }
@@ -42,12 +42,13 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, top: top, source: filepath.Join(top, "source"), mount: filepath.Join(top, "mount"), program: filepath.Join(top, "tidemark")}
+	s := &site{t: t, top: top, source: filepath.Join(top, "source"), mount: filepath.Join(top, "mount"), timed: filepath.Join(top, "timed"), program: filepath.Join(top, "tidemark")}
 	t.Cleanup(func() {
 		_, _ = mountpoint.ClearDead(context.Background(), s.mount)
+		_, _ = mountpoint.ClearDead(context.Background(), s.timed)
 		_ = os.RemoveAll(top)
 	})
-	for _, dir := range []string{"source/sub", "mount", "private", "lock", "state", "cache", "run", "log"} {
+	for _, dir := range []string{"source/sub", "mount", "timed", "private", "lock", "state", "cache", "run", "log"} {
 		if err := os.MkdirAll(filepath.Join(top, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -88,10 +89,10 @@ func (s *site) tidemark(args ...string) string {
 	return s.run(s.program, append(s.flags(), args...)...)
 }
 
-// serve mounts the points and returns when they are there.
-func (s *site) serve() {
+// serve mounts the points on dir and returns when they are there.
+func (s *site) serve(dir string, flags ...string) {
 	s.t.Helper()
-	c := exec.Command(s.program, append(s.flags(), "mount", s.mount)...)
+	c := exec.Command(s.program, append(append(s.flags(), "mount", dir), flags...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
@@ -101,7 +102,7 @@ func (s *site) serve() {
 		_ = c.Process.Signal(syscall.SIGTERM)
 		_ = c.Wait()
 	})
-	s.wait("the mount", func() bool { is, err := mountpoint.IsMount(s.mount); return is && err == nil })
+	s.wait("the mount", func() bool { is, err := mountpoint.IsMount(dir); return is && err == nil })
 }
 
 func (s *site) wait(what string, f func() bool) {
@@ -156,8 +157,11 @@ func (s *site) samba() {
   ncalrpc dir = %s
   log file = %s
 `, s.port, in("private"), in("lock"), in("state"), in("cache"), in("run"), in("run/rpc"), in("log/smbd"))
+	home := s.documented() + "  guest ok = yes\n"
+	// The same with the names that Samba comes with, which are in UTC.
+	own := strings.NewReplacer("[home]", "[own]", s.mount+"/points", s.timed, "%Y-%m-%d_%H-%M-%S", "@GMT-%Y.%m.%d-%H.%M.%S", "localtime = yes", "localtime = no").Replace(home)
 	everything := fmt.Sprintf("[points]\n  path = %s\n  guest ok = yes\n  read only = yes\n", s.mount)
-	if err := os.WriteFile(in("smb.conf"), []byte(global+s.documented()+"  guest ok = yes\n"+everything), 0o644); err != nil {
+	if err := os.WriteFile(in("smb.conf"), []byte(global+home+own+everything), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
 	c := exec.Command("smbd", "-F", "-s", in("smb.conf"), "--no-process-group")
@@ -211,9 +215,12 @@ func (s *site) versions(share, name string) []string {
 // names of versions are times.
 func nextSecond() { time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) }
 
-func TestPreviousVersions(t *testing.T) {
+func TestSamba(t *testing.T) {
 	s := newSite(t)
 	contents := []string{"first", "second, longer", "third"}
+	for i := range many {
+		s.write(fmt.Sprintf("sub/file %d.txt", i), strconv.Itoa(i))
+	}
 	for i, content := range contents {
 		s.write("report.txt", content)
 		s.write("sub/deep.txt", content)
@@ -226,60 +233,72 @@ func TestPreviousVersions(t *testing.T) {
 		nextSecond()
 	}
 	s.write("report.txt", "not backed up yet")
-	s.serve()
+	s.serve(s.mount)
+	s.serve(s.timed, "--list-time")
 	s.samba()
+	for _, share := range []string{"home", "own"} {
+		t.Run("previous versions, "+share, func(t *testing.T) {
+			here := *s
+			here.t = t
+			here.previousVersions(share, contents)
+		})
+	}
+	t.Run("the mount as a share", func(t *testing.T) {
+		here := *s
+		here.t = t
+		here.mountAsShare()
+	})
+}
 
-	got := s.versions("home", "report.txt")
+func (s *site) previousVersions(share string, contents []string) {
+	got := s.versions(share, "report.txt")
 	if len(got) != len(contents) {
-		t.Fatalf("a client is told of the versions %q", got)
+		s.t.Fatalf("a client is told of the versions %q", got)
 	}
 	for i, v := range got { // the newest first
 		want := contents[len(contents)-1-i]
 		for _, name := range []string{"report.txt", `sub\deep.txt`} {
-			if c := s.get("home", v+`\`+name); c != want {
-				t.Errorf("%s of %s holds %q, want %q", name, v, c, want)
+			if c := s.get(share, v+`\`+name); c != want {
+				s.t.Errorf("%s of %s holds %q, want %q", name, v, c, want)
 			}
 		}
 	}
-	if c := s.get("home", "report.txt"); c != "not backed up yet" {
-		t.Errorf("the live file holds %q", c)
+	if c := s.get(share, "report.txt"); c != "not backed up yet" {
+		s.t.Errorf("the live file holds %q", c)
 	}
-	if c := s.get("home", got[2]+`\gone.txt`); c != "only in the first" {
-		t.Errorf("a deleted file holds %q", c)
+	if c := s.get(share, got[2]+`\gone.txt`); c != "only in the first" {
+		s.t.Errorf("a deleted file holds %q", c)
 	}
-	if out := s.client("home", fmt.Sprintf(`ls "%s\*"`, got[2])); !strings.Contains(out, "gone.txt") || !strings.Contains(out, "report.txt") {
-		t.Errorf("a folder of the past: %s", out)
+	if out := s.client(share, fmt.Sprintf(`ls "%s\*"`, got[2])); !strings.Contains(out, "gone.txt") || !strings.Contains(out, "report.txt") {
+		s.t.Errorf("a folder of the past: %s", out)
 	}
 }
 
-// TestTheMountAsAShare lists and copies a whole tree through Samba: cookies,
-// links and times as clients need them.
-func TestTheMountAsAShare(t *testing.T) {
-	s := newSite(t)
-	for i := range 2000 {
-		s.write(fmt.Sprintf("sub/file %d.txt", i), strconv.Itoa(i))
-	}
-	s.tidemark("backup", s.source)
-	s.serve()
-	s.samba()
-	point := strings.TrimSpace(s.run("ls", filepath.Join(s.mount, "points")))
+// many is enough for a listing in several parts.
+const many = 2000
+
+// mountAsShare lists and copies a whole tree through Samba: cookies, links and
+// times as clients need them.
+func (s *site) mountAsShare() {
+	points := strings.Fields(s.run("ls", filepath.Join(s.mount, "points")))
+	point := points[len(points)-1]
 	inside := `points\` + point + strings.ReplaceAll(s.source, "/", `\`)
 	out := s.client("points", fmt.Sprintf(`ls "%s\sub\*"`, inside))
-	for i := range 2000 {
+	for i := range many {
 		if n := strings.Count(out, fmt.Sprintf("  file %d.txt ", i)); n != 1 {
-			t.Fatalf("file %d is listed %d times", i, n)
+			s.t.Fatalf("file %d is listed %d times", i, n)
 		}
 	}
-	to := t.TempDir()
+	to := s.t.TempDir()
 	s.client("points", fmt.Sprintf(`recurse; prompt; lcd %s; cd "%s"; mget sub`, to, inside))
 	s.run("diff", "-r", filepath.Join(s.source, "sub"), filepath.Join(to, "sub"))
-	if out := s.client("points", "ls points"+`\*`); !bytes.Contains([]byte(out), []byte(point)) {
-		t.Errorf("points: %s", out)
+	if out := s.client("points", "ls points"+`\*`); !strings.Contains(out, point) {
+		s.t.Errorf("points: %s", out)
 	}
 	for _, c := range []string{"mkdir x", `del "` + inside + `\sub\file 1.txt"`} {
 		out, _ := exec.Command("smbclient", "//127.0.0.1/points", "-p", strconv.Itoa(s.port), "-N", "-s", filepath.Join(s.top, "smb.conf"), "-c", c).CombinedOutput()
 		if !strings.Contains(string(out), "NT_STATUS_") {
-			t.Errorf("%s was not refused: %s", c, out)
+			s.t.Errorf("%s was not refused: %s", c, out)
 		}
 	}
 }
