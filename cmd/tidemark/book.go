@@ -22,7 +22,7 @@ func (o *opened) readLedger(ctx context.Context, app *cli.App) error {
 	case errors.Is(err, fault.Rollback):
 		return rolledBack(err)
 	case kind == fault.Corrupt, kind == fault.TooLarge, kind == fault.Unavailable:
-		fmt.Fprintf(app.Stderr, "tidemark: warning: the ledger cannot be read, so nobody knows what was deleted or is missing: %s\n", cli.Quote(err.Error()))
+		fmt.Fprintf(app.Stderr, "tidemark: warning: the ledger cannot be read, so nobody knows what was deleted or is missing: %s; `tidemark repair` heals it\n", cli.Quote(err.Error()))
 		return nil
 	default:
 		return err
@@ -63,10 +63,19 @@ func openBook(ctx context.Context, app *cli.App) (*opened, error) {
 // readBook reads the ledger for who can do nothing without it.
 func (o *opened) readBook(ctx context.Context, app *cli.App) error {
 	err := o.OpenLedger(ctx, o.local, repo.LedgerOptions{Accept: app.Globals.AcceptRollback})
-	if errors.Is(err, fault.Rollback) {
+	switch kind := fault.KindOf(err); {
+	case err == nil:
+	case errors.Is(err, fault.Rollback):
 		return rolledBack(err)
+	case kind == fault.Corrupt, kind == fault.TooLarge:
+		return healLedger(err)
 	}
 	return err
+}
+
+// healLedger says what helps against a damaged ledger.
+func healLedger(err error) error {
+	return cli.Hint(err, "`tidemark repair` heals the ledger from a replica, or from what this machine remembers of it")
 }
 
 // withBook does something with an open ledger.
@@ -135,7 +144,7 @@ func suspended(app *cli.App, v retain.Verdict) {
 	case v.Confirm:
 		app.Notef("Expiry is suspended: %s. If the vault's clock is right, `tidemark vault clock confirm` says so.", v.Why)
 	default:
-		app.Notef("Expiry is suspended: %s.", v.Why)
+		app.Notef("Expiry is suspended: %s. Set the clock right that is wrong.", v.Why)
 	}
 }
 

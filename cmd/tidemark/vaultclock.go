@@ -17,9 +17,10 @@ func newVaultClock(app *cli.App) *cobra.Command {
 		Short: "Show the vault's clock",
 		Long: `Show what time it is in the vault, and whether expiry is suspended. Points
 expire by the clock of the place that keeps them, never by a client's. When
-that clock jumps by more than 24 hours beyond what is usual, or differs from
-this machine's by as much, nothing expires until somebody says with "vault
-clock confirm" that it is right, or sets it right.`,
+that clock jumps by more than 24 hours beyond what is usual, is as much behind
+the ledger's last entry, or differs from this machine's by as much, nothing
+expires until somebody says with "vault clock confirm" that it is right, or
+sets it right.`,
 		Example: `  tidemark vault clock
   tidemark vault clock confirm`,
 		Args: unknownCommand,
@@ -33,7 +34,13 @@ clock confirm" that it is right, or sets it right.`,
 		Short: "Say that the vault's clock is right",
 		Long: `Say that the vault's clock is right although it jumped, or differs from this
 machine's. Points whose time is over by that clock then expire at the next
-prune. On a terminal it asks first; scripts give --yes.`,
+prune. On a terminal it asks first; scripts give --yes.
+
+Where a clock was ahead when the ledger was written, expiry would wait until
+time catches up. If the vault's clock and this machine's agree, this takes the
+ledger's time back to theirs. No point's life becomes shorter by that: those
+that arrived by the wrong clock live as long as it promised, and "points delete"
+ends them sooner.`,
 		Example: `  tidemark vault clock confirm`,
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -81,8 +88,12 @@ func confirmClock(ctx context.Context, app *cli.App, o *opened, yes bool) error 
 		app.Notef("Nothing is to be confirmed: expiry is not suspended.")
 		return nil
 	}
-	over := 0
+	over, question := 0, ""
 	o.Book().View(func(s *retain.State) {
+		if s.Back(r) {
+			question = backQuestion(app, s, r)
+			return
+		}
 		for _, d := range s.Plan(retain.Verdict{Now: r.Place}) {
 			if d.Action == retain.Expire || d.Action == retain.Erase {
 				over++
@@ -90,7 +101,9 @@ func confirmClock(ctx context.Context, app *cli.App, o *opened, yes bool) error 
 		}
 	})
 	if !yes {
-		question := fmt.Sprintf("The vault's clock says %s. With that, %s over.\n", ends(app, r.Place), cli.Counted(uint64(over), "point's time is", "points' time is"))
+		if question == "" {
+			question = fmt.Sprintf("The vault's clock says %s. With that, %s over.\n", ends(app, r.Place), cli.Counted(uint64(over), "point's time is", "points' time is"))
+		}
 		if err := app.Confirm(question); err != nil {
 			return err
 		}
@@ -100,6 +113,22 @@ func confirmClock(ctx context.Context, app *cli.App, o *opened, yes bool) error 
 		return err
 	}
 	return showClock(ctx, app, o)
+}
+
+// backQuestion tells what it means that the vault's time goes back.
+func backQuestion(app *cli.App, s *retain.State, r retain.Reading) string {
+	ahead := uint64(0)
+	for _, p := range s.Kept() {
+		if p.Arrival > r.Place {
+			ahead++
+		}
+	}
+	text := fmt.Sprintf("The vault's clock says %s, and a clock was ahead when the ledger's last entry was written, %s.\nThe ledger's time goes back by that.",
+		ends(app, r.Place), ends(app, s.Head.Time))
+	if ahead > 0 {
+		text += fmt.Sprintf(" %s by that clock, and live as long as it promised.", cli.Counted(ahead, "point came", "points came"))
+	}
+	return text + "\n"
 }
 
 func newVaultImmutable(app *cli.App) *cobra.Command {

@@ -25,7 +25,10 @@ func (l *Ledger) Append(ctx context.Context, key ed25519.PrivateKey, plan Plan) 
 		if err != nil || len(records) == 0 {
 			return nil, err
 		}
-		e := &Entry{Repository: l.opt.Repository, Number: l.head.Number + 1, Previous: l.head.Hash, Time: max(time, l.head.Time), Records: records}
+		if !SetsClock(records) {
+			time = max(time, l.head.Time)
+		}
+		e := &Entry{Repository: l.opt.Repository, Number: l.head.Number + 1, Previous: l.head.Hash, Time: time, Records: records}
 		if err := e.Sign(key); err != nil {
 			return nil, err
 		}

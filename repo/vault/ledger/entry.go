@@ -22,6 +22,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -170,12 +171,18 @@ func (e *Entry) follows(head Head, repository [16]byte) error {
 		why = fmt.Sprintf("stands where number %d belongs", head.Number+1)
 	case e.Previous != head.Hash:
 		why = "does not follow the entry before"
-	case e.Time < head.Time:
+	case e.Time < head.Time && !SetsClock(e.Records):
 		why = "is older than the entry before"
 	default:
 		return nil
 	}
 	return fmt.Errorf("ledger entry %d: %s: %w", e.Number, why, fault.Corrupt)
+}
+
+// SetsClock says whether records hold the operator's word for the place's clock:
+// only then an entry's time may be before that of the entry before.
+func SetsClock(records []Record) bool {
+	return slices.ContainsFunc(records, func(r Record) bool { return r.Kind() == KindClock })
 }
 
 // Head is where a chain ends. The zero Head is that of an empty one.

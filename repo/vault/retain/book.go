@@ -89,10 +89,8 @@ func (b *Book) Append(ctx context.Context, key ed25519.PrivateKey, r Reading, pl
 	return b.ledger.Append(ctx, key, func(ledger.Head) (int64, []ledger.Record, error) {
 		v := b.state.Judge(r)
 		records, err := plan(b.state, v)
-		for _, record := range records {
-			if record.Kind() == ledger.KindClock {
-				v.Now = clamp(r.Place)
-			}
+		if ledger.SetsClock(records) {
+			v.Now = b.state.confirmedTime(r)
 		}
 		return v.Now, records, err
 	})

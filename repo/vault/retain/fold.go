@@ -11,8 +11,7 @@ import (
 // say is not done, and noted in Faults.
 func (s *State) Fold(e *ledger.Entry) {
 	s.init()
-	confirms := slices.ContainsFunc(e.Records, func(r ledger.Record) bool { return r.Kind() == ledger.KindClock })
-	s.checkTime(e, confirms)
+	s.checkTime(e)
 	// An unlawful time has been noted; going on with it keeps the chain's
 	// order, and whoever decides on it sees the fault.
 	s.Head = e.Head()

@@ -66,11 +66,12 @@ func (s *State) Release(sequence uint64) ([]ledger.Record, error) {
 	return []ledger.Record{ledger.Release{Sequence: sequence}}, nil
 }
 
-// Confirm returns the operator's word that the place's clock is right.
+// Confirm returns the operator's word that the place's clock is right. Time goes
+// back by it only if the machine's clock says the same.
 func (s *State) Confirm(r Reading) ([]ledger.Record, error) {
-	if behind := s.Head.Time - r.Place; s.Head.Number > 0 && behind > jump {
-		return nil, fmt.Errorf("confirm the vault's clock: it says %s, but the ledger has an entry of %s, and time does not go back: set the clock right, or wait: %w",
-			stamp(r.Place), stamp(s.Head.Time), fault.Invalid)
+	if s.Back(r) && apart(r.Place-r.Machine) {
+		return nil, fmt.Errorf("confirm the vault's clock: it says %s, this machine's %s, and the ledger has an entry of %s: time goes back only if both clocks say so; set the wrong one right: %w",
+			stamp(r.Place), stamp(r.Machine), stamp(s.Head.Time), fault.Invalid)
 	}
 	return []ledger.Record{ledger.Clock{Place: clamp(r.Place), Machine: clamp(r.Machine)}}, nil
 }

@@ -51,7 +51,7 @@ var histories = [...]string{
 func (v *vault) step(r *rapid.T) {
 	any := func() uint64 { return rapid.Uint64Range(1, max(v.points, 1)).Draw(r, "point") }
 	// The vault's own rules refuse some of these; that is part of a history.
-	switch rapid.IntRange(0, 11).Draw(r, "step") {
+	switch rapid.IntRange(0, 13).Draw(r, "step") {
 	case 0, 1, 2, 3:
 		v.checkArrival(r)
 	case 4:
@@ -68,7 +68,12 @@ func (v *vault) step(r *rapid.T) {
 		_ = v.say(func(s *State, _ Verdict) ([]ledger.Record, error) { return s.Release(any()) })
 	case 10:
 		_ = v.tryPolicy(rapid.SampledFrom(histories[:]).Draw(r, "policy"))
-	case 11:
+	case 12:
+		v.pass(time.Duration(rapid.Int64Range(-4000, 4000).Draw(r, "jump")) * oneDay)
+		if v.now.Unix() < 0 {
+			v.now = time.Unix(0, 0)
+		}
+	case 11, 13:
 		_ = v.say(func(s *State, _ Verdict) ([]ledger.Record, error) { return s.Confirm(v.reading()) })
 	}
 	v.pass(time.Duration(rapid.Int64Range(0, 2*day).Draw(r, "time")) * time.Second)

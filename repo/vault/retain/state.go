@@ -92,9 +92,10 @@ type Fault struct {
 // It is not for several goroutines at once.
 type State struct {
 	Head      ledger.Head
-	First     int64   // vault's time of entry 1
-	Policy    *Policy // nil: none was ever set, nothing expires
-	PolicyAt  uint64  // entry of the policy
+	First     int64       // vault's time of entry 1
+	Origin    ledger.Hash // of entry 1
+	Policy    *Policy     // nil: none was ever set, nothing expires
+	PolicyAt  uint64      // entry of the policy
 	Collected ledger.Collected
 	Faults    []Fault // the first 1,000
 	Faulty    int     // all of them

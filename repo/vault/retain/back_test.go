@@ -1,0 +1,127 @@
+package retain
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
+)
+
+const tenYears = 10 * 365 * oneDay
+
+func (v *vault) judge() (out Verdict) {
+	v.t.Helper()
+	reading := v.reading()
+	v.book.View(func(s *State) { out = s.Judge(reading) })
+	return out
+}
+
+func (v *vault) confirm() {
+	v.t.Helper()
+	v.must(func(s *State, _ Verdict) ([]ledger.Record, error) { return s.Confirm(v.reading()) })
+}
+
+// A ledger that a clock began which was years ahead does not suspend expiry
+// until time catches up: the operator's word takes its time back. No life that
+// was promised ends sooner by that, and what comes after lives by the right time.
+func TestLedgerOfTheFuture(t *testing.T) {
+	v := newVault(t, "2026-01-01 00:00")
+	right := v.now
+	v.now = right.Add(tenYears)
+	v.policy(`{"daily": {"keep": 7}}`)
+	v.arrive()
+	v.arrive()
+	v.must(func(*State, Verdict) ([]ledger.Record, error) {
+		return []ledger.Record{ledger.Condemned{Round: 1}, ledger.Dropped{Round: 1}}, nil
+	})
+	if err := v.delete(1); err != nil {
+		t.Fatal(err)
+	}
+	before := v.ends()
+	v.now = right
+	j := v.judge()
+	if !j.Suspended || !j.Confirm || !strings.Contains(j.Why, "2035-12-30") {
+		t.Fatalf("%+v", j)
+	}
+	v.confirm()
+	if j = v.judge(); j.Suspended || j.Now != right.Unix() {
+		t.Fatalf("after the operator's word: %+v", j)
+	}
+	for n, end := range before {
+		if v.ends()[n] != end {
+			t.Errorf("point %d ends %d, before %d", n, v.ends()[n], end)
+		}
+	}
+	v.book.View(func(s *State) {
+		for _, r := range s.Rounds() {
+			if r.Condemned != right.Unix() || r.Dropped != right.Unix() {
+				t.Errorf("a collection waits for years: %+v", r)
+			}
+		}
+	})
+	// New points live and die by the right time.
+	v.arrive()
+	v.days(1)
+	v.arrive()
+	v.days(8)
+	v.arrive()
+	v.prune()
+	v.wantShown(2, 4, 5) // 2 was promised ten years; 4 was the newest until now
+	// The point that was deleted then can be had, and deleted anew.
+	if err := v.undelete(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.delete(1); err != nil {
+		t.Fatal(err)
+	}
+	v.days(15)
+	v.prune()
+	if v.kept(1) {
+		t.Error("the deleted point is kept for ten years")
+	}
+	v.lawful()
+	v.reopen()
+	v.lawful()
+}
+
+// The first entry has none before it: where the clocks are apart, it believes
+// the earlier one, and a point lives as the later one says.
+func TestFirstEntryWhereClocksAreApart(t *testing.T) {
+	for _, off := range []time.Duration{-tenYears, tenYears} {
+		v := newVault(t, "2026-01-01 00:00")
+		v.machine = off
+		v.policy(`{"daily": {"keep": 7}}`)
+		early := min(v.now.Unix(), v.now.Add(off).Unix())
+		v.book.View(func(s *State) {
+			if s.Head.Time != early {
+				t.Errorf("%v: the first entry is of %s", off, stamp(s.Head.Time))
+			}
+		})
+		v.arrive()
+		if end := v.ends()[1]; end < v.now.Add(7*oneDay).Unix() {
+			t.Errorf("%v: the point's life is too short: %s", off, stamp(end))
+		}
+		v.machine = 0
+		if j := v.judge(); j.Suspended {
+			v.confirm()
+		}
+		if j := v.judge(); j.Suspended || j.Now != v.now.Unix() {
+			t.Errorf("%v: %+v", off, j)
+		}
+		v.lawful()
+	}
+}
+
+// Nobody takes the time back without two clocks.
+func TestBackNeedsTwoClocks(t *testing.T) {
+	s := &State{}
+	at := moment(t, "2036-01-01 00:00").Unix()
+	early := moment(t, "2026-01-01 00:00").Unix()
+	s.Fold(&ledger.Entry{Number: 1, Time: at, Records: []ledger.Record{ledger.Hold{Sequence: 1}}})
+	faults := s.Faulty
+	s.Fold(&ledger.Entry{Number: 2, Time: early, Records: []ledger.Record{ledger.Clock{Place: early, Machine: at}}})
+	if s.Faulty != faults+1 || !strings.Contains(s.Faults[faults].Text, "no two clocks") {
+		t.Errorf("%+v", s.Faults)
+	}
+}
