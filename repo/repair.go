@@ -58,7 +58,11 @@ func Repair(ctx context.Context, r *Repository, o RepairOptions) (*RepairReport,
 	k := &keySource{r: r, local: o.Local, damage: map[pack.ID]*badPack{}}
 	so := scrub.RepairOptions{Options: o.Scrub, Sources: append([]scrub.Source{scrub.FromParity(r.store)}, o.Sources...), Told: o.Told}
 	for _, p := range r.replicas {
-		so.Sources = append(so.Sources, scrub.Replica("replica "+p.Name, p.Store, r.ID))
+		name := "replica " + p.Name
+		so.Sources = append(so.Sources, scrub.Replica(name, p.Store, r.ID), scrub.Ledgers(name, r.store, p.Store, r.ID))
+	}
+	if o.Local.Dir != "" {
+		so.Sources = append(so.Sources, scrub.Remembered(o.Local.Memory(), r.store, r.ID))
 	}
 	if r.CanRead() {
 		so.Sources = append(so.Sources, undoSource{k})
@@ -73,7 +77,7 @@ func Repair(ctx context.Context, r *Repository, o RepairOptions) (*RepairReport,
 		}
 	}
 	if r.CanRead() {
-		so.Sources = append(so.Sources, contentSource{k}, &tableSource{keySource: k}, memorySource{k})
+		so.Sources = append(so.Sources, contentSource{k}, &tableSource{keySource: k})
 	}
 	s, err := r.place(ctx)
 	if err != nil {

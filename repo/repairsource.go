@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -15,7 +14,6 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/index"
 	"github.com/tidemark-backup/tidemark/repo/seal"
-	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
@@ -289,44 +287,4 @@ func (c catcher) Put(_ context.Context, name string, data []byte) error {
 // List implements store.Store.
 func (catcher) List(context.Context, string) iter.Seq2[store.Object, error] {
 	return func(func(store.Object, error) bool) {}
-}
-
-// memorySource has the entries of the ledger that this machine remembers.
-type memorySource struct{ *keySource }
-
-// Name implements scrub.Source.
-func (memorySource) Name() string { return "what this machine remembers of the ledger" }
-
-// Frame implements scrub.Source.
-func (memorySource) Frame(context.Context, pack.Stored, []byte) ([]byte, error) {
-	return nil, fault.NotExist
-}
-
-// Object implements scrub.Source.
-func (m memorySource) Object(ctx context.Context, name string, _ []byte) ([]byte, error) {
-	last, roll, err := ledger.ParseName(name)
-	if err != nil || !strings.HasPrefix(name, ledger.Prefix) || m.local.Dir == "" {
-		return nil, fault.NotExist
-	}
-	first := last
-	if roll {
-		first = last - ledger.RollSize + 1
-	}
-	var b bytes.Buffer
-	next := first
-	// The store need not agree: what is remembered comes first.
-	_, _ = ledger.Open(ctx, m.r.store, ledger.Options{Repository: m.r.ID, Memory: m.local.Memory(), Fold: func(e *ledger.Entry) {
-		if e.Number != next || next > last {
-			return
-		}
-		next++
-		if roll {
-			b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(e.Bytes()))))
-		}
-		b.Write(e.Bytes())
-	}})
-	if next <= last {
-		return nil, fault.NotExist
-	}
-	return b.Bytes(), nil
 }

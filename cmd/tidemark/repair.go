@@ -71,7 +71,7 @@ the passphrase.`,
 }
 
 // replicas opens the replicas as sources. close is never nil.
-func replicas(ctx context.Context, app *cli.App, id [16]byte) (sources []scrub.Source, close func() error, err error) {
+func replicas(ctx context.Context, app *cli.App, own store.Store, id [16]byte) (sources []scrub.Source, close func() error, err error) {
 	var opened []store.Store
 	close = func() error {
 		var err error
@@ -93,7 +93,8 @@ func replicas(ctx context.Context, app *cli.App, id [16]byte) (sources []scrub.S
 		if err != nil {
 			return nil, close, err
 		}
-		sources = append(sources, scrub.Replica("replica "+address, s, id))
+		name := "replica " + address
+		sources = append(sources, scrub.Replica(name, s, id), scrub.Ledgers(name, own, s, id))
 	}
 	return sources, close, nil
 }
@@ -108,7 +109,7 @@ func (o *repairOptions) keyless(ctx context.Context, app *cli.App) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closePlace(s)) }()
-	sources, close, err := replicas(ctx, app, id)
+	sources, close, err := replicas(ctx, app, s, id)
 	defer func() { err = errors.Join(err, close()) }()
 	if err != nil {
 		return err
@@ -117,7 +118,9 @@ func (o *repairOptions) keyless(ctx context.Context, app *cli.App) (err error) {
 	if err != nil {
 		return err
 	}
-	d, err := scrub.Repair(ctx, s, scrub.RepairOptions{Options: options, Sources: append(append([]scrub.Source{scrub.FromParity(s)}, sources...), scrub.Itself())})
+	memory := localOf(app, id, app.Globals.Repository).Memory()
+	sources = append(append([]scrub.Source{scrub.FromParity(s)}, sources...), scrub.Remembered(memory, s, id), scrub.Itself())
+	d, err := scrub.Repair(ctx, s, scrub.RepairOptions{Options: options, Sources: sources})
 	stop()
 	if err != nil {
 		return err

@@ -87,7 +87,11 @@ func (o *opened) verifyLedger(ctx context.Context, app *cli.App) error {
 	case back != "":
 		return rolledBack(fmt.Errorf("verify ledger: %w", fault.Rollback))
 	case len(report.Faults) > 0 || state.Faulty > 0:
-		return fmt.Errorf("verify ledger: %d damaged, %d against the rules: %w", len(report.Faults), state.Faulty, fault.Corrupt)
+		err := fmt.Errorf("verify ledger: %d damaged, %d against the rules: %w", len(report.Faults), state.Faulty, fault.Corrupt)
+		if len(report.Faults) > 0 {
+			return healLedger(err)
+		}
+		return cli.Hint(err, "somebody with keys of this repository wrote what he must not; `tidemark vault ledger show` tells who signed each entry")
 	}
 	return nil
 }

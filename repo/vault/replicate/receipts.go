@@ -65,6 +65,22 @@ func (r *run) adopt(ctx context.Context) error {
 	return r.hold(ctx)
 }
 
+// copyLedger keeps a copy of the source's ledger in the replica, from which the
+// source's can be healed. It binds nobody here.
+func (r *run) copyLedger(ctx context.Context) error {
+	if r.source == nil {
+		return nil // damaged, which is told; an older copy stays
+	}
+	objects, bytes, err := ledger.Copy(ctx, r.from, r.to, r.id, r.source.Origin, r.source.Head)
+	r.copied.objects.Add(objects)
+	r.copied.bytes.Add(bytes)
+	if err != nil && damaged(ctx, err) {
+		r.problem("ledger/", 0, err)
+		return nil
+	}
+	return err
+}
+
 // receipt says in the replica's ledger that a point arrived.
 func (r *run) receipt(ctx context.Context, n uint64, id point.ID, root [32]byte) error {
 	reading, err := r.book.Read(ctx, r.o.Now())

@@ -37,6 +37,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 	"github.com/tidemark-backup/tidemark/repo/vault/retain"
+	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
 )
@@ -119,7 +120,7 @@ func Run(ctx context.Context, from, to store.Store, o Options) (*Report, error) 
 	rate := limit.NewRate(o.Rate, o.Now)
 	r := &run{from: limit.New(from, rate), to: to, o: o, report: &Report{}, problems: map[string]int{}, copied: &counter{}}
 	r.intent = uint64(o.Now().UnixMicro())
-	steps := []func(context.Context) error{r.identify, r.takeStock, r.keys, r.openLedgers, r.tidy, r.points}
+	steps := []func(context.Context) error{r.identify, r.takeStock, r.keys, r.openLedgers, r.tidy, r.copyLedger, r.points}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return r.report, fmt.Errorf("replicate: %w", err)
@@ -264,6 +265,9 @@ func (r *run) keys(ctx context.Context) error {
 		}
 		if errors.Is(err, errForeign) {
 			continue
+		}
+		if err == nil { // half a key would stay so in the replica
+			err = scrub.Verify(object.Name, b)
 		}
 		if err == nil {
 			err = r.put(ctx, object.Name, b)

@@ -130,11 +130,13 @@ func full(err error) bool {
 }
 
 func healOne(ctx context.Context, s store.Store, o RepairOptions, name string) (*Healed, error) {
-	if shapeOf(name).prefix == intents {
+	// What counts for nothing as it is, and comes again by itself.
+	worthless := map[string]string{intents: "a damaged claim counts for nothing", ledger.Copied: "the next replication copies it again"}
+	if why := worthless[shapeOf(name).prefix]; why != "" {
 		if err := s.Delete(ctx, name); err != nil {
 			return nil, err
 		}
-		return &Healed{name, []string{"its removal: a damaged claim counts for nothing"}}, nil
+		return &Healed{name, []string{"its removal: " + why}}, nil
 	}
 	rebuilt, err := Rebuild(ctx, s, o.Repository, name, o.Sources)
 	if err != nil {

@@ -57,6 +57,7 @@ func shapes() []shape {
 		{prefix: pack.MovedPrefix, limit: pack.MaxMoved, verify: verifyMoved, owner: 8},
 		{prefix: ledger.Prefix + "roll-", limit: ledger.MaxRoll, verify: verifyRoll, owner: 12},
 		{prefix: ledger.Prefix, limit: ledger.MaxEntry, verify: verifyEntry, owner: 8},
+		{prefix: ledger.Copied, limit: ledger.MaxRoll, verify: verifyCopied},
 		{prefix: prefixParity, limit: maxParityObject, verify: verifyParity, owner: 8},
 		{prefix: keep.Rounds, limit: pack.MaxObject, verify: verifyRound, owner: 8},
 		{prefix: intents, limit: small, verify: verifyIntent, owner: 8, unproven: true},
@@ -219,6 +220,14 @@ func verifyRoll(name string, data []byte) error {
 		}
 	}
 	return nil
+}
+
+func verifyCopied(name string, data []byte) error {
+	own, err := ledger.OfCopy(name)
+	if err != nil {
+		return bad("no name of a ledger's copy")
+	}
+	return Verify(own, data)
 }
 
 // parseRoll parses entries that stand back to back.
