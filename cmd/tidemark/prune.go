@@ -145,7 +145,11 @@ func (o *pruneOptions) printPlan(app *cli.App, p *keep.Plan) {
 	}
 	for i := range p.Waiting {
 		w := &p.Waiting[i]
-		app.Printf("waiting: about %s, until %s\n", describeRound(w), at(app, w.Until))
+		until := at(app, w.Until)
+		if w.Until <= p.Now {
+			until = "that can be told"
+		}
+		app.Printf("waiting: about %s, until %s\n", describeRound(w), until)
 	}
 	if len(p.Compact) > 0 {
 		var kept, dead int64

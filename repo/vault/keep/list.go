@@ -14,6 +14,9 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
+// parityPrefix is where the parity of packs is.
+const parityPrefix = "parity/"
+
 // list reads which objects there are.
 func (c *collector) list(ctx context.Context, v *view) error {
 	steps := []struct {
@@ -42,13 +45,13 @@ func (c *collector) list(ctx context.Context, v *view) error {
 			}
 		}},
 	}
-	for _, prefix := range []string{place.HealedName(pack.Prefix), "parity/"} {
+	for _, prefix := range []string{place.HealedName(pack.Prefix), parityPrefix} {
 		for o, err := range c.store.List(ctx, prefix) {
 			if err != nil {
 				return fmt.Errorf("list %s: %w", prefix, err)
 			}
 			if id, err := pack.ParseName(pack.Prefix + strings.TrimPrefix(o.Name, prefix)); err == nil {
-				v.beside[id] = append(v.beside[id], Deletion{Name: o.Name, Bytes: o.Size})
+				v.beside[id] = append(v.beside[id], Deletion{Name: o.Name, Bytes: o.Size, stored: o.Modified.Unix()})
 			}
 		}
 	}

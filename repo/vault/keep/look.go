@@ -66,15 +66,17 @@ type view struct {
 	expire  []ledger.Removed
 	why     map[uint64]string
 
-	listed    map[string]bool // names of intents and points
-	fallen    []Deletion      // intents that are old
-	fell      []Deletion      // those that were deleted for that
-	erase     []erasure
-	points    map[uint64]store.Object
-	highest   uint64 // sequence of an object of a point
-	counts    *counts
-	recounted bool
-	claims    claims
+	listed     map[string]bool // names of intents and points
+	fallen     []Deletion      // intents that are old
+	fell       []Deletion      // those that were deleted for that
+	erase      []erasure
+	points     map[uint64]store.Object
+	highest    uint64   // sequence of an object of a point
+	unreadable []string // objects of points that have no receipt and cannot be read
+	foreign    []string // objects that are whole points of another name or repository
+	counts     *counts
+	recounted  bool
+	claims     claims
 
 	rounds      *listing
 	said        map[uint64]retain.Round // what the ledger says of rounds
@@ -94,7 +96,13 @@ type view struct {
 	moving     map[pack.ID]int64      // since when, by the ledger
 }
 
-func old(o stored, age, now int64) bool { return o.modified+age <= now }
+// old says whether an object was stored that long ago. One that was stored more
+// than a day after now was so while a clock ran ahead, and would stay fresh until
+// time catches up: it counts as old. The waits spare writers a pass; nothing
+// that a point needs rests on them.
+func old(o stored, age, now int64) bool { return o.modified+age <= now || ahead(o, now) }
+
+func ahead(o stored, now int64) bool { return o.modified > now+day }
 
 func storedOf(o store.Object) stored { return stored{o.Size, o.Modified.Unix()} }
 
@@ -177,19 +185,27 @@ func (c *collector) arrivals(ctx context.Context, v *view) ([]retain.Arrival, er
 	slices.SortFunc(unknown, func(a, b store.Object) int { return strings.Compare(a.Name, b.Name) })
 	var out []retain.Arrival
 	for _, o := range unknown {
-		a, err := c.arrival(ctx, o)
-		if errors.Is(err, fault.NotExist) {
-			continue
-		}
-		if err != nil {
+		a, err := c.arrival(ctx, v, o)
+		switch kind := fault.KindOf(err); {
+		case errors.Is(err, fault.NotExist):
+		case errors.Is(err, errForeign):
+			v.foreign = append(v.foreign, o.Name)
+		case kind == fault.Corrupt, kind == fault.TooLarge, kind == fault.Unsupported:
+			v.unreadable = append(v.unreadable, o.Name)
+		case err != nil:
 			return nil, err
+		default:
+			out = append(out, a)
 		}
-		out = append(out, a)
 	}
 	return out, nil
 }
 
-func (c *collector) arrival(ctx context.Context, o store.Object) (retain.Arrival, error) {
+// errForeign says that an object is a whole point, and not the one of its name.
+var errForeign = errors.New("another point or another repository's")
+
+// arrival reads a point that has no receipt. What is no point is fault.Corrupt.
+func (c *collector) arrival(ctx context.Context, v *view, o store.Object) (retain.Arrival, error) {
 	b, err := store.ReadAll(ctx, c.store, o.Name, point.MaxObject)
 	if errors.Is(err, fault.NotExist) {
 		b, err = store.ReadAll(ctx, c.store, place.HealedName(o.Name), point.MaxObject)
@@ -199,10 +215,19 @@ func (c *collector) arrival(ctx context.Context, o store.Object) (retain.Arrival
 	}
 	h, _, err := point.Parse(b)
 	if err == nil && (h.Repository != c.o.Repository || point.Name(h.Sequence) != o.Name) {
-		err = fmt.Errorf("it holds point %d of repository %x: %w", h.Sequence, h.Repository, fault.Corrupt)
+		// By its signature it is just what it was when it was made: another's. No
+		// reader takes it for a point of this name.
+		err = errForeign
 	}
 	if err != nil {
-		return retain.Arrival{}, fmt.Errorf("%s has no receipt, and nobody knows what it needs: heal it or delete it: %w", o.Name, err)
+		return retain.Arrival{}, fmt.Errorf("read %s: %w", o.Name, err)
+	}
+	// Whoever wrote it had put its live set before. A round that has dropped that
+	// since proves that its claim had fallen.
+	if _, err := live.Read(ctx, c.store, h.Live); errors.Is(err, fault.NotExist) && !v.dropped.Page(h.Live) {
+		return retain.Arrival{}, fmt.Errorf("read %s: its live set is missing: %w", o.Name, fault.Corrupt)
+	} else if err != nil && !errors.Is(err, fault.NotExist) {
+		return retain.Arrival{}, fmt.Errorf("read %s: %w", o.Name, err)
 	}
 	return retain.Arrival{Sequence: h.Sequence, ID: h.ID, Live: h.Live, Stored: max(o.Modified.Unix(), 1)}, nil
 }

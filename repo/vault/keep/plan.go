@@ -61,7 +61,8 @@ type Deletion struct {
 	Bytes int64
 	Why   string
 
-	still func() bool // asked right before it is deleted; nil: it is done already
+	still  func() bool // asked right before it is deleted; nil: it is done already
+	stored int64       // when it was stored, by the place's clock; of what lies beside packs
 }
 
 // Compaction is a pack or a container whose needed frames are moved.
@@ -148,11 +149,19 @@ func (a *Absent) addAll(o *Absent) {
 	}
 }
 
-// drop decides what becomes of the rounds that are condemned.
+// drop decides what becomes of the rounds that are condemned. While nobody can
+// tell what a point needs nothing is dropped: what is condemned only can still be
+// released, and what was dropped before no point came to need.
 func (v *view) drop(p *Plan) {
+	for _, name := range v.unreadable {
+		p.warn("%s is no point of this repository, or a damaged one without a receipt, and nobody knows what it needs: until it is gone, what was found to be garbage waits. `tidemark repair` heals it; if it does not belong there, delete it", name)
+	}
+	for _, name := range v.foreign {
+		p.warn("%s belongs to another repository or under another number; it counts for nothing here: delete it", name)
+	}
 	for _, r := range v.open {
 		said, ok := v.said[r.Number]
-		if !ok || said.Condemned < 0 || said.Condemned+grace > v.now {
+		if !ok || len(v.unreadable) > 0 || said.Condemned < 0 || said.Condemned+grace > v.now {
 			w := v.describe(r)
 			if w.Until = v.now + grace; ok && said.Condemned >= 0 {
 				w.Until = said.Condemned + grace
@@ -279,7 +288,7 @@ func (v *view) describe(r *Round) RoundPlan {
 // deletions finds the objects of which everything is dropped.
 func (v *view) deletions(p *Plan) {
 	add := func(name string, size int64, why string, still func() bool) {
-		p.Delete = append(p.Delete, Deletion{name, size, why, still})
+		p.Delete = append(p.Delete, Deletion{Name: name, Bytes: size, Why: why, still: still})
 	}
 	wholly := func(id pack.ID) func() bool { return func() bool { return v.absent.wholly(id) } }
 	for id, o := range v.packs {
@@ -288,9 +297,13 @@ func (v *view) deletions(p *Plan) {
 		}
 	}
 	for id, list := range v.beside {
-		if p.gone.wholly(id) {
-			for _, o := range list {
+		for _, o := range list {
+			switch {
+			case p.gone.wholly(id):
 				add(o.Name, o.Bytes, "no point needs its pack", wholly(id))
+			case v.orphaned(id, o):
+				// Parity is for the pack's own object, and can be made anew.
+				add(o.Name, o.Bytes, "its pack is gone", func() bool { return true })
 			}
 		}
 	}
@@ -328,6 +341,17 @@ func (v *view) deletions(p *Plan) {
 		}
 	}
 	slices.SortFunc(p.Delete, func(a, b Deletion) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// orphaned says whether an object is parity of a pack that is gone: it was put,
+// or put back, when its pack was being deleted. That of a pack that points need
+// and that is lost stays: who looks for damage tells of it.
+func (v *view) orphaned(id pack.ID, o Deletion) bool {
+	_, there := v.packs[id]
+	if there || !strings.HasPrefix(o.Name, parityPrefix) || !old(stored{modified: o.stored}, fresh, v.now) {
+		return false
+	}
+	return v.settled(id) || len(v.moved[id]) == 0 && !v.needsBeyond(id, 0)
 }
 
 // condemn finds what nobody needs and no round names yet.
@@ -411,6 +435,16 @@ func (v *view) condemnPack(r *Round, id pack.ID, o stored) {
 	}
 }
 
+// oldFold says whether nobody can be about to read what a fold stands for. Of
+// one that was stored while a clock ran ahead the ledger tells.
+func (v *view) oldFold(o stored, round uint64) bool {
+	if ahead(o, v.now) {
+		said, ok := v.said[round]
+		return ok && said.Dropped >= 0 && said.Dropped+foldAfter+foldLife <= v.now
+	}
+	return old(o, foldLife, v.now)
+}
+
 // fold decides whether rounds are folded, and which.
 func (v *view) fold(p *Plan) {
 	last := v.rounds.fold
@@ -427,9 +461,11 @@ func (v *view) fold(p *Plan) {
 	// What a fold stands for goes when nobody can be about to read it.
 	for i, f := range v.rounds.folds {
 		n, _, _ := parseRoundName(f.Name)
-		if n == v.rounds.fold && old(storedOf(f), foldLife, v.now) {
+		if n == v.rounds.fold && v.oldFold(storedOf(f), n) {
 			for _, o := range append(slices.Clone(v.rounds.folds[:i]), v.rounds.old...) {
-				p.Delete = append(p.Delete, Deletion{o.Name, o.Size, fmt.Sprintf("round %d stands for it", n), func() bool { return v.absent.fold >= n }})
+				p.Delete = append(p.Delete, Deletion{
+					Name: o.Name, Bytes: o.Size, Why: fmt.Sprintf("round %d stands for it", n), still: func() bool { return v.absent.fold >= n },
+				})
 			}
 		}
 	}

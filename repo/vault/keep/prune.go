@@ -365,7 +365,9 @@ func (c *collector) foldRounds(ctx context.Context, v *view, p *Plan) error {
 			return err
 		}
 		for i := range before.Rounds {
-			if r := &before.Rounds[i]; r.Time+memory <= v.now {
+			r := &before.Rounds[i]
+			r.Time = min(r.Time, v.now) // a clock had been ahead
+			if r.Time+memory <= v.now {
 				v.forget(r)
 			}
 		}
