@@ -168,7 +168,8 @@ func printFindings(app *cli.App, r *scrub.Report) {
 	app.Printf("\n")
 	switch {
 	case r.NeverPacks > 0:
-		app.Printf("%s of %s never scrubbed by this machine\n", cli.Count(uint64(r.NeverPacks)), counted(r.PacksThere, "pack"))
+		app.Printf("%s of %s never scrubbed by this machine, the oldest stored %s ago\n",
+			cli.Count(uint64(r.NeverPacks)), counted(r.PacksThere, "pack"), age(max(0, app.Now().Sub(r.OldestNever))))
 	case r.PacksThere > 0:
 		app.Printf("the pack that waits longest was scrubbed %s ago\n", age(app.Now().Sub(r.OldestPack)))
 	}
@@ -206,11 +207,16 @@ type scrubJSON struct {
 	PacksThere int           `json:"packs_there"`
 	NeverPacks int           `json:"packs_never_scrubbed"`
 	OldestPack string        `json:"oldest_pack_scrubbed,omitempty"`
+	// OldestNever is when the oldest pack was stored that was never scrubbed.
+	OldestNever string `json:"oldest_pack_never_scrubbed,omitempty"`
 }
 
 func newScrubJSON(r *scrub.Report) scrubJSON {
 	j := scrubJSON{
-		r.Objects, r.Packs, r.Points, r.Bytes, r.Fresh, r.Left, []findingJSON{}, r.Healing, r.Unknown, r.PacksThere, r.NeverPacks, "",
+		r.Objects, r.Packs, r.Points, r.Bytes, r.Fresh, r.Left, []findingJSON{}, r.Healing, r.Unknown, r.PacksThere, r.NeverPacks, "", "",
+	}
+	if !r.OldestNever.IsZero() {
+		j.OldestNever = cli.JSONTime(r.OldestNever)
 	}
 	if !r.OldestPack.IsZero() {
 		j.OldestPack = cli.JSONTime(r.OldestPack)

@@ -39,11 +39,17 @@ type Rebuilt struct {
 // sources, asked in this order. If that cannot be done the error says what the
 // sources said.
 func Rebuild(ctx context.Context, s store.Store, repository [16]byte, name string, sources []Source) (*Rebuilt, error) {
-	b := &rebuilding{repository: repository, name: name, sources: sources}
-	var err error
-	if b.own, err = salvage(ctx, s, name); err != nil {
+	own, err := Salvage(ctx, s, name)
+	if err != nil {
 		return nil, fmt.Errorf("rebuild %s: %w", name, err)
 	}
+	return RebuildFrom(ctx, own, repository, name, sources)
+}
+
+// RebuildFrom is Rebuild for who has salvaged what is left of the object, or does
+// not trust it: own is nil then.
+func RebuildFrom(ctx context.Context, own []byte, repository [16]byte, name string, sources []Source) (*Rebuilt, error) {
+	b := &rebuilding{repository: repository, name: name, sources: sources, own: own}
 	if b.right(b.own) {
 		return &Rebuilt{Data: b.own}, nil
 	}
@@ -73,9 +79,9 @@ func (b *rebuilding) right(data []byte) bool {
 	return data != nil && !shapeOf(b.name).unproven && len(check(b.name, data, b.repository)) == 0
 }
 
-// salvage reads what can be read of an object; zeros stand for what cannot, and
-// nil for an object that is missing.
-func salvage(ctx context.Context, s store.Store, name string) ([]byte, error) {
+// Salvage reads what can be read of an object; zeros stand for what cannot, nil
+// for an object that is missing, and nothing for one larger than any may be.
+func Salvage(ctx context.Context, s store.Store, name string) ([]byte, error) {
 	limit := shapeOf(name).limit
 	own, err := store.ReadAll(ctx, s, name, limit)
 	switch {
@@ -84,7 +90,7 @@ func salvage(ctx context.Context, s store.Store, name string) ([]byte, error) {
 	case errors.Is(err, fault.NotExist):
 		return nil, nil
 	case errors.Is(err, fault.TooLarge):
-		return nil, nil
+		return []byte{}, nil
 	case ctx.Err() != nil || away(err):
 		return nil, err
 	}
@@ -240,7 +246,7 @@ func (r replica) Name() string { return r.name }
 // Object implements Source.
 func (r replica) Object(ctx context.Context, name string, _ []byte) ([]byte, error) {
 	if strings.HasPrefix(name, "ledger/") || strings.HasPrefix(name, "gc/") || strings.HasPrefix(name, "intents/") {
-		return nil, fault.NotExist // it has its own, of the same names
+		return nil, fault.NotExist // it has its own, of the same names; see Ledgers
 	}
 	data, err := store.ReadAll(ctx, r.store, name, shapeOf(name).limit)
 	if id, bad := pack.ParseName(name); bad == nil && errors.Is(err, fault.NotExist) {

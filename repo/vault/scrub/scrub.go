@@ -63,8 +63,10 @@ type Report struct {
 	Unknown  []string // names that no version known here uses, the first 100
 
 	PacksThere int
-	NeverPacks int       // packs never scrubbed by this machine
-	OldestPack time.Time // when the pack that waits longest was scrubbed; zero: none ever
+	NeverPacks int // packs never scrubbed by this machine
+	// OldestNever is when the oldest of those was stored, by the place's clock.
+	OldestNever time.Time
+	OldestPack  time.Time // when the pack that waits longest was scrubbed; zero: none ever
 }
 
 const (
@@ -167,6 +169,9 @@ func (r *run) ages() {
 		last := r.o.State.last(r.listed[i].name)
 		if last.IsZero() {
 			r.report.NeverPacks++
+			if stored := r.listed[i].stored; r.report.OldestNever.IsZero() || stored.Before(r.report.OldestNever) {
+				r.report.OldestNever = stored
+			}
 		} else if r.report.OldestPack.IsZero() || last.Before(r.report.OldestPack) {
 			r.report.OldestPack = last
 		}
@@ -175,9 +180,10 @@ func (r *run) ages() {
 
 // object is one object that is there.
 type object struct {
-	name string
-	size int64
-	last time.Time
+	name   string
+	size   int64
+	stored time.Time // by the place's clock
+	last   time.Time // found whole
 }
 
 // list lists what is there, and forgets what is not.
@@ -196,7 +202,7 @@ func (r *run) list(ctx context.Context) error {
 			}
 			continue
 		}
-		all = append(all, object{name: o.Name, size: o.Size})
+		all = append(all, object{name: o.Name, size: o.Size, stored: o.Modified})
 		there = there || o.Name == nameRepository
 	}
 	if !there {

@@ -298,8 +298,11 @@ func TestScrubInParts(t *testing.T) {
 		if len(r.Findings) > 0 || rounds > 30 {
 			t.Fatalf("round %d: %+v", rounds, r)
 		}
+		if r.NeverPacks > 0 && r.OldestNever.IsZero() {
+			t.Fatalf("nobody knows how old the packs are that were never scrubbed: %+v", r)
+		}
 		if r.Left == 0 {
-			if r.NeverPacks != 0 || r.OldestPack.IsZero() {
+			if r.NeverPacks != 0 || r.OldestPack.IsZero() || !r.OldestNever.IsZero() {
 				t.Fatalf("at the end: %+v", r)
 			}
 			break
