@@ -56,7 +56,7 @@ func compare(c table.Change) change {
 	return moved
 }
 
-type diffOptions struct{ summary bool }
+type diffOptions struct{ summary, deleted bool }
 
 func newDiff(app *cli.App) *cobra.Command {
 	var o diffOptions
@@ -70,7 +70,8 @@ func newDiff(app *cli.App) *cobra.Command {
   T  another kind of file
 
 What both points share is skipped unread, so this is fast where little differs.
-With PATH only what is there or below is compared. With --json it prints one
+With PATH only what is there or below is compared. With --deleted either point
+may be a deleted one, and latest is the newest of all. With --json it prints one
 object for each path, with the entry before and after.`,
 		Example: `  tidemark diff yesterday latest
   tidemark diff 2026-11-01:/etc 2026-11-22`,
@@ -78,6 +79,7 @@ object for each path, with the entry before and after.`,
 		RunE: func(c *cobra.Command, args []string) error { return o.run(c.Context(), app, args[0], args[1]) },
 	}
 	c.Flags().BoolVar(&o.summary, "summary", false, "print the numbers only")
+	deletedFlag(c, &o.deleted)
 	return c
 }
 
@@ -86,6 +88,7 @@ func (o *diffOptions) run(ctx context.Context, app *cli.App, first, second strin
 	if err != nil {
 		return err
 	}
+	r.deleted, r.shown = o.deleted, true
 	d := &differ{app: app, repo: r, out: newPrinter(app), silent: o.summary}
 	firstName, below := cli.SplitPointPath(first)
 	secondName, other := cli.SplitPointPath(second)
@@ -95,10 +98,10 @@ func (o *diffOptions) run(ctx context.Context, app *cli.App, first, second strin
 	d.below = path.Clean(below)
 	points, err := listPoints(ctx, app, r)
 	if err == nil {
-		d.a.point, err = pick(app, points, firstName)
+		d.a.point, err = r.pick(ctx, app, points, firstName)
 	}
 	if err == nil {
-		d.b.point, err = pick(app, points, secondName)
+		d.b.point, err = r.pick(ctx, app, points, secondName)
 	}
 	if err == nil {
 		err = d.run(ctx)

@@ -21,6 +21,7 @@ type findOptions struct {
 	point     string
 	all       bool
 	long, raw bool
+	deleted   bool
 }
 
 func newFind(app *cli.App) *cobra.Command {
@@ -53,6 +54,7 @@ With --json it prints one object for each entry; with --all-points there are
 	c.Flags().BoolVar(&o.all, "all-points", false, "search all points")
 	c.Flags().BoolVarP(&o.long, "long", "l", false, "mode, owner, size and time, too")
 	c.Flags().BoolVarP(&o.raw, "print0", "0", false, "end each path with a zero byte")
+	deletedFlag(c, &o.deleted)
 	return c
 }
 
@@ -65,6 +67,7 @@ func (o *findOptions) run(ctx context.Context, app *cli.App, patterns []string) 
 	if err != nil {
 		return err
 	}
+	r.deleted = o.deleted
 	f := finder{out: newPrinter(app), repo: r, matches: func(e *table.Entry) bool {
 		return match.Excluded(table.Path(e.Key), e.Kind == table.Folder)
 	}}
@@ -72,7 +75,7 @@ func (o *findOptions) run(ctx context.Context, app *cli.App, patterns []string) 
 	points, err := listPoints(ctx, app, r)
 	if err == nil && !o.all {
 		var p *repo.Point
-		if p, err = pick(app, points, o.point); err == nil {
+		if p, err = r.pick(ctx, app, points, o.point); err == nil {
 			err = f.one(ctx, p)
 		}
 	} else if err == nil {

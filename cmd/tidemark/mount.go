@@ -95,7 +95,7 @@ far as the original permissions let them; for root that is always so.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.point, "point", "", "show this POINT alone, its top at DIR")
-	f.BoolVar(&o.deleted, "deleted", false, "show the deleted points instead, as long as they are there")
+	deletedFlag(c, &o.deleted)
 	f.StringVar(&o.owner, "owner", "", "show everything as owned by UID:GID")
 	f.BoolVar(&o.open, "open", false, "let everybody who gets in read everything")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users in")
@@ -232,11 +232,7 @@ func (o *mountOptions) serveRepository(ctx context.Context, app *cli.App, r *ope
 	// The caches of a mount have budgets; what is garbage on the way to them
 	// shall not double them.
 	debug.SetMemoryLimit(mountMemory)
-	var source fs.Source = r.Repository
-	if o.deleted {
-		source = deletedPoints{r.Repository}
-	}
-	tree := fs.New(source, opt)
+	tree := fs.New(r.source(), opt)
 	defer tree.Close()
 	m, err := mount.Mount(ctx, dir, tree, mount.Options{
 		AllowOther: o.allowOther, Log: log, Door: mount.Door(strings.ToLower(o.door)), Replace: o.replace, KeepOwners: owner != nil,

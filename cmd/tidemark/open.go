@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,11 +9,13 @@ import (
 	"log/slog"
 	"path"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
@@ -28,6 +31,7 @@ type opened struct {
 	close   func() error
 	told    *notices // of its replicas; nil: it has none
 	deleted bool     // POINT arguments name deleted points
+	shown   bool     // and, with deleted, the others, too
 }
 
 // openLocked opens the repository without keys.
@@ -125,11 +129,7 @@ func unlock(ctx context.Context, app *cli.App, o *opened) error {
 // listPoints returns the points that can be opened, the oldest first. Damaged
 // ones are named on standard error; they do not keep anybody from the others.
 func listPoints(ctx context.Context, app *cli.App, o *opened) ([]*repo.Point, error) {
-	list := o.Points
-	if o.deleted {
-		list = o.DeletedPoints
-	}
-	points, err := list(ctx)
+	points, err := o.wanted(ctx)
 	if err == nil {
 		return points, nil
 	}
@@ -140,13 +140,37 @@ func listPoints(ctx context.Context, app *cli.App, o *opened) ([]*repo.Point, er
 	return points, nil
 }
 
-// deletedFlag makes POINT arguments name deleted points.
+// wanted returns the points that a command is about.
+func (o *opened) wanted(ctx context.Context) ([]*repo.Point, error) {
+	switch {
+	case !o.deleted:
+		return o.Points(ctx)
+	case !o.shown:
+		return o.DeletedPoints(ctx)
+	}
+	shown, err := o.Points(ctx)
+	deleted, err2 := o.DeletedPoints(ctx)
+	both := append(shown, deleted...)
+	slices.SortFunc(both, func(a, b *repo.Point) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	return both, errors.Join(err, err2)
+}
+
+// deletedFlag makes a command about the deleted points; the same flag, and the
+// same words, wherever points are read.
 func deletedFlag(c *cobra.Command, deleted *bool) {
-	c.Flags().BoolVar(deleted, "deleted", false, "POINT is one that was deleted and is not yet gone")
+	c.Flags().BoolVar(deleted, "deleted", false, "look at the points that were deleted and are not yet gone")
 }
 
 // deletedPoints is a repository of which the deleted points are shown.
 type deletedPoints struct{ *repo.Repository }
+
+// source returns what a tree shows.
+func (o *opened) source() fs.Source {
+	if o.deleted {
+		return deletedPoints{o.Repository}
+	}
+	return o.Repository
+}
 
 // Points implements fs.Source.
 func (d deletedPoints) Points(ctx context.Context) ([]*repo.Point, error) {
@@ -159,7 +183,23 @@ func selectPoint(ctx context.Context, app *cli.App, o *opened, arg string) (*rep
 	if err != nil {
 		return nil, err
 	}
-	return pick(app, points, arg)
+	return o.pick(ctx, app, points, arg)
+}
+
+// pick finds the point that a POINT argument names among those listed.
+func (o *opened) pick(ctx context.Context, app *cli.App, points []*repo.Point, arg string) (*repo.Point, error) {
+	if o.deleted && len(points) == 0 {
+		return nil, cli.Hint(fmt.Errorf("find recovery point %q: none is deleted, or all of those are gone: %w", arg, fault.NotExist), "`tidemark points` lists the others")
+	}
+	p, err := pick(app, points, arg)
+	if err != nil && !o.deleted && fault.KindOf(err) == fault.NotExist {
+		if deleted, _ := o.DeletedPoints(ctx); len(deleted) > 0 {
+			if _, other := pick(app, deleted, arg); other == nil {
+				return nil, cli.Hint(err, "it was deleted: --deleted looks at such points, and `tidemark points undelete` brings it back")
+			}
+		}
+	}
+	return p, err
 }
 
 func pick(app *cli.App, points []*repo.Point, arg string) (*repo.Point, error) {

@@ -28,7 +28,9 @@ func newPoints(app *cli.App) *cobra.Command {
 SIZE is what the files of a point hold together, NEW what was in none of the
 points before, STORED what that takes in the repository. A ! behind the time
 says that something was left out or changed while it was read. EXPIRES is when
-the policy lets it go, KEPT AS the tiers or the reason that keep it.
+the policy lets it go, KEPT AS the tiers or the reason that keep it. With
+--deleted it lists the points that "points undelete" brings back; EXPIRES is
+until when.
 
 With --json it prints one list.`,
 		Example: `  tidemark points
@@ -39,7 +41,7 @@ With --json it prints one list.`,
 	}
 	c.Flags().StringArrayVar(&o.tags, "tag", nil, "only points with this tag; several: with all of them")
 	c.Flags().IntVar(&o.last, "last", 0, "only the newest so many")
-	c.Flags().BoolVar(&o.deleted, "deleted", false, "those that were deleted and can be had back; EXPIRES is until when")
+	deletedFlag(c, &o.deleted)
 	c.AddCommand(newPointsHold(app), newPointsRelease(app), newPointsDelete(app), newPointsUndelete(app))
 	return c
 }

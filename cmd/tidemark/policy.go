@@ -160,7 +160,9 @@ func newPolicyPreview(app *cli.App) *cobra.Command {
 		Short: "Show what a policy keeps, and why",
 		Long: `Show each recovery point with its tags, when it expires, and why it is kept;
 with FILE or flags as for "policy set", what would be after that change: a - in
-front marks the points that it cuts. Nothing is changed.`,
+front marks the points that it cuts, d those that are deleted and can be had
+back, x those whose time is over, which the next prune removes. Nothing is
+changed.`,
 		Example: `  tidemark policy preview
   tidemark policy preview --daily 7 --weekly 4
   tidemark policy preview policy.json --json`,

@@ -32,6 +32,7 @@ type serveOptions struct {
 	accessLog   string
 	point       string
 	listTime    bool
+	deleted     bool
 }
 
 func newServe(app *cli.App) *cobra.Command {
@@ -84,6 +85,7 @@ or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
 	f.StringVar(&o.accessLog, "access-log", "", "write each request to this file, one line of JSON each")
 	f.StringVar(&o.point, "point", "", "show this POINT alone")
 	f.BoolVar(&o.listTime, "list-time", false, listTimeUsage)
+	deletedFlag(c, &o.deleted)
 	c.AddCommand(newServePasswd(app))
 	return c
 }
@@ -107,6 +109,7 @@ func (o *serveOptions) run(ctx context.Context, app *cli.App) error {
 	if err != nil {
 		return err
 	}
+	r.deleted = o.deleted
 	err = o.serve(ctx, app, r, host)
 	return errors.Join(err, r.close())
 }
@@ -139,7 +142,7 @@ func (o *serveOptions) serve(ctx context.Context, app *cli.App, r *opened, host 
 		opt.Point = p
 	}
 	debug.SetMemoryLimit(mountMemory)
-	tree := fs.New(r.Repository, opt)
+	tree := fs.New(r.source(), opt)
 	defer tree.Close()
 	s, err := o.share(app, tree, host, r.local.Dir, log)
 	if err != nil {

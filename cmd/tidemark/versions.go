@@ -16,7 +16,8 @@ import (
 )
 
 func newVersions(app *cli.App) *cobra.Command {
-	return &cobra.Command{
+	var deleted bool
+	c := &cobra.Command{
 		Use:   "versions PATH",
 		Short: "List the versions of a file that the recovery points hold",
 		Long: `List the versions of a file: each content that it had, with the oldest point
@@ -27,11 +28,13 @@ version, and "tidemark restore POINT:PATH --to DIR" brings it back.`,
 		Example: `  tidemark versions /etc/fstab
   tidemark versions --json /home/ann/letter.odt`,
 		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, args []string) error { return listVersions(c.Context(), app, args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return listVersions(c.Context(), app, args[0], deleted) },
 	}
+	deletedFlag(c, &deleted)
+	return c
 }
 
-func listVersions(ctx context.Context, app *cli.App, name string) error {
+func listVersions(ctx context.Context, app *cli.App, name string, deleted bool) error {
 	if !path.IsAbs(name) {
 		return cli.Usage("versions %q: give the whole path, as in /home/ann/letter.odt", name)
 	}
@@ -39,6 +42,7 @@ func listVersions(ctx context.Context, app *cli.App, name string) error {
 	if err != nil {
 		return err
 	}
+	r.deleted = deleted
 	return errors.Join(printVersions(ctx, app, r, path.Clean(name)), r.close())
 }
 
