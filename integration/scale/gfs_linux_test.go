@@ -66,6 +66,11 @@ func (y *years) night() {
 	for range y.daily {
 		y.write(y.random.IntN(y.files))
 	}
+	y.backUpAndPrune()
+}
+
+// backUpAndPrune is what happens every night; then it is the next day.
+func (y *years) backUpAndPrune() {
 	ctx := context.Background()
 	job := backup.Job{Paths: []string{filepath.Join(y.dir, "src")}, Now: func() time.Time { return y.now }}
 	if s, err := backup.Run(ctx, y.repo, y.local(), job); err != nil || s.Statistics.Warnings > 0 {
