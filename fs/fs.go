@@ -25,7 +25,8 @@
 //   - An Entry is what the table holds; an Attr is what a user sees of it.
 //
 // The package never writes, keeps no lock in the repository, and holds no
-// more memory than Options.CacheBytes and a few KiB a point.
+// more memory than Options.CacheBytes, a few KiB a point, and 20 MiB for made-up
+// folders at most.
 //
 // Names are the source's bytes, unchanged. A folder's children lie side by
 // side in a table, so a place in a listing (a cookie) is an ordinal: listings

@@ -75,15 +75,16 @@ type finder struct {
 
 func (f *finder) open(ctx context.Context, src Source, points []*repo.Point) error {
 	cache := table.NewCache(cacheBytes)
-	for _, p := range points {
-		t, err := src.Tree(ctx, p, table.Options{Cache: cache})
-		if errors.Is(err, fault.Stale) {
+	for o := range inOrder(ctx, points, func(ctx context.Context, p *repo.Point) (*table.Tree, error) {
+		return src.Tree(ctx, p, table.Options{Cache: cache})
+	}) {
+		if errors.Is(o.err, fault.Stale) {
 			continue
 		}
-		if err != nil {
-			return fmt.Errorf("search point %s: %w", p.ID.Short(), err)
+		if o.err != nil {
+			return fmt.Errorf("search point %s: %w", o.point.ID.Short(), o.err)
 		}
-		f.points, f.tables = append(f.points, p), append(f.tables, t)
+		f.points, f.tables = append(f.points, o.point), append(f.tables, o.value)
 	}
 	return nil
 }

@@ -36,10 +36,10 @@ func Contents(ctx context.Context, src Source, points []*repo.Point, path string
 	cache := table.NewCache(cacheBytes)
 	var all []*Content
 	var last *Content
-	for _, p := range points {
-		item, err := look(ctx, src, p, key, cache)
-		if err != nil {
-			return nil, fmt.Errorf("look for %s in point %s: %w", path, p.ID.Short(), err)
+	for g := range inOrder(ctx, points, func(ctx context.Context, p *repo.Point) (table.Item, error) { return look(ctx, src, p, key, cache) }) {
+		p, item := g.point, g.value
+		if g.err != nil {
+			return nil, fmt.Errorf("look for %s in point %s: %w", path, p.ID.Short(), g.err)
 		}
 		e := item.Entry
 		if e == nil || e.Kind != table.File {
@@ -102,8 +102,12 @@ func Gone(ctx context.Context, src Source, points []*repo.Point, path string) ([
 	g := gone{path: path, prefix: table.ChildrenPrefix(key), end: table.ChildrenEnd(key), seen: map[string]bool{}}
 	cache := table.NewCache(cacheBytes)
 	var newer *table.Tree
-	for _, p := range slices.Backward(points) {
-		t, err := src.Tree(ctx, p, table.Options{Cache: cache})
+	back := slices.Clone(points)
+	slices.Reverse(back)
+	for o := range inOrder(ctx, back, func(ctx context.Context, p *repo.Point) (*table.Tree, error) {
+		return src.Tree(ctx, p, table.Options{Cache: cache})
+	}) {
+		p, t, err := o.point, o.value, o.err
 		if errors.Is(err, fault.Stale) && newer != nil {
 			continue
 		}

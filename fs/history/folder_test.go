@@ -229,7 +229,7 @@ func union(a, b map[string]bool) map[string]bool {
 }
 
 func TestFind(t *testing.T) {
-	for seed := range uint64(15) {
+	for seed := range uint64(9) {
 		p := newPast(t, seed, 15, int(seed%3)*150)
 		wanted := func(name string) bool { return strings.HasSuffix(name, "1") }
 		var want, got []string
@@ -355,7 +355,7 @@ func (r *reads) note(id pack.ID, offset uint32) error {
 // What history costs is what changed: a search reads each page that points have
 // once, and the versions of one path read the way to it.
 func TestHistoryCostsWhatChanged(t *testing.T) {
-	const folders, each, points = 200, 20, 40
+	const folders, each, points = 100, 20, 30
 	s := fsconform.NewSource()
 	random := rand.New(rand.NewPCG(1, 2))
 	files := make([]fsconform.File, folders*each)
@@ -364,7 +364,7 @@ func TestHistoryCostsWhatChanged(t *testing.T) {
 	}
 	var all []*repo.Point
 	for n := range points {
-		for range folders / 100 {
+		for range folders / 50 {
 			folder := random.IntN(folders) * each
 			for range 3 {
 				i := folder + random.IntN(each)
@@ -420,11 +420,11 @@ func TestHistoryCostsWhatChanged(t *testing.T) {
 			t.Fatal(list, err)
 		}
 	})
-	if versions.all > 2*points || versions.all > len(versions.pages) {
+	if versions.all > 2*points || versions.all > len(versions.pages)+3*8 { // 8 points at a time may want one page
 		t.Errorf("the versions of a file in %d points read %d pages, %d of them different", points, versions.all, len(versions.pages))
 	}
 	lost := measure(func() {
-		if _, err := history.Gone(t.Context(), s, all, "/d100"); err != nil {
+		if _, err := history.Gone(t.Context(), s, all, "/d050"); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -48,13 +48,13 @@ func Versions(ctx context.Context, src Source, points []*repo.Point, path string
 		key := table.Key(path)
 		cache := table.NewCache(cacheBytes)
 		var open *Version
-		for _, p := range points {
-			e, err := lookUp(ctx, src, p, key, cache)
-			if errors.Is(err, fault.Stale) {
+		for g := range inOrder(ctx, points, func(ctx context.Context, p *repo.Point) (*table.Entry, error) { return lookUp(ctx, src, p, key, cache) }) {
+			p, e := g.point, g.value
+			if errors.Is(g.err, fault.Stale) {
 				continue
 			}
-			if err != nil {
-				yield(nil, fmt.Errorf("look for %s in point %s: %w", path, p.ID.Short(), err))
+			if g.err != nil {
+				yield(nil, fmt.Errorf("look for %s in point %s: %w", path, p.ID.Short(), g.err))
 				return
 			}
 			if open != nil && e != nil && Same(open.Entry, e) {

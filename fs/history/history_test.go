@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,18 +102,18 @@ func TestVersionsOfManyPointsReadWhatChanged(t *testing.T) {
 	if got := told(t, counted, points, "/d05/f0005"); got != "1-5(5):1 6-200(195):7" {
 		t.Errorf("%s", got)
 	}
-	if counted.trees != 200 {
-		t.Errorf("%d trees were opened", counted.trees)
+	if counted.trees.Load() != 200 {
+		t.Errorf("%d trees were opened", counted.trees.Load())
 	}
 }
 
 type counting struct {
 	*fsconform.Source
-	trees int
+	trees atomic.Int64
 }
 
 func (c *counting) Tree(ctx context.Context, p *repo.Point, o table.Options) (*table.Tree, error) {
-	c.trees++
+	c.trees.Add(1)
 	if o.Cache == nil {
 		return nil, errors.New("a tree without the shared cache")
 	}

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/fs/history"
+	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
 	"github.com/tidemark-backup/tidemark/repo/seal"
@@ -139,19 +141,23 @@ func (l *timeline) first(ctx context.Context, b *table.Builder) error {
 // next keeps what the point before has, but for what changes.
 func (l *timeline) next(ctx context.Context, b *table.Builder, before *table.Tree, at int64) error {
 	folders := l.files / filesOfFolder
-	changed := map[string]int{}
+	changed := map[uint64]int{} // by ordinal
 	for range max(folders/200, 1) {
 		folder := l.random.IntN(folders)
 		for range max(l.files/1000/max(folders/200, 1), 1) {
 			i := folder*filesOfFolder + l.random.IntN(filesOfFolder)
-			changed[string(table.Key(l.name(i)))] = i
+			ordinal, exact, err := before.Seek(ctx, table.Key(l.name(i)))
+			if err != nil || !exact {
+				return fmt.Errorf("%s: %w", l.name(i), errors.Join(err, fault.NotExist))
+			}
+			changed[ordinal] = i
 		}
 	}
 	for item, err := range before.From(ctx, 0) {
 		if err != nil {
 			return err
 		}
-		if i, ok := changed[string(item.Entry.Key)]; ok {
+		if i, ok := changed[item.Ordinal]; ok {
 			err = b.Add(ctx, l.entry(i, at))
 		} else {
 			err = b.Keep(ctx, item)
