@@ -63,33 +63,46 @@ func (y *years) local() repo.Local { return y.repo.Local(filepath.Join(y.dir, "s
 
 // night changes files, backs up and prunes.
 func (y *years) night() {
+	y.change()
+	y.backUpAndPrune()
+}
+
+func (y *years) change() {
 	for range y.daily {
 		y.write(y.random.IntN(y.files))
 	}
-	y.backUpAndPrune()
 }
 
 // backUpAndPrune is what happens every night; then it is the next day.
 func (y *years) backUpAndPrune() {
-	ctx := context.Background()
+	y.backUp()
+	started := time.Now()
+	y.moved += y.prune(false).Moved
+	y.took += time.Since(started)
+	y.now = y.now.Add(24 * time.Hour)
+}
+
+func (y *years) backUp() {
 	job := backup.Job{Paths: []string{filepath.Join(y.dir, "src")}, Now: func() time.Time { return y.now }}
-	if s, err := backup.Run(ctx, y.repo, y.local(), job); err != nil || s.Statistics.Warnings > 0 {
+	if s, err := backup.Run(context.Background(), y.repo, y.local(), job); err != nil || s.Statistics.Warnings > 0 {
 		y.t.Fatal(err, s)
 	}
+}
+
+// prune collects; with full it goes by nothing that it counted before.
+func (y *years) prune(full bool) *keep.Plan {
+	ctx := context.Background()
 	book := y.repo.Book()
 	if err := book.Refresh(ctx); err != nil {
 		y.t.Fatal(err)
 	}
-	started := time.Now()
 	plan, err := keep.Prune(ctx, y.store, book, keep.Options{
-		Repository: y.repo.ID, Key: y.device.Key, Counts: filepath.Join(y.dir, "counts"), Machine: func() time.Time { return y.now },
+		Repository: y.repo.ID, Key: y.device.Key, Counts: filepath.Join(y.dir, "counts"), Machine: func() time.Time { return y.now }, Full: full,
 	})
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	y.took += time.Since(started)
-	y.moved += plan.Moved
-	y.now = y.now.Add(24 * time.Hour)
+	return plan
 }
 
 // bytes returns what is stored, and what the kept points need of content and of

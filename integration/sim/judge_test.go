@@ -90,7 +90,7 @@ func (w *world) replicate(ctx context.Context, a *actor) error {
 
 // copied notes what the replica has taken over.
 func (w *world) copied(ctx context.Context, sequences []uint64) error {
-	return w.state(ctx, w.replica.Mem(), func(s *retain.State) {
+	return w.state(ctx, w.replica, func(s *retain.State) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for _, n := range sequences {
@@ -139,7 +139,7 @@ func (w *world) attack(ctx context.Context, a *actor) error {
 // converged checks that the replica has all that the primary shows.
 func (w *world) converged(ctx context.Context) error {
 	has := map[point.ID]bool{}
-	err := w.state(ctx, w.replica.Mem(), func(s *retain.State) {
+	err := w.state(ctx, w.replica, func(s *retain.State) {
 		for _, p := range s.Kept() {
 			has[p.ID] = true
 		}
@@ -150,7 +150,7 @@ func (w *world) converged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stateErr := w.state(ctx, w.primary.Mem(), func(s *retain.State) {
+	stateErr := w.state(ctx, w.primary, func(s *retain.State) {
 		v := s.Judge(retain.Reading{Place: w.truth.Unix(), Machine: w.truth.Unix()})
 		for _, d := range s.Plan(v) {
 			if !has[d.Point.ID] && d.Action == retain.Keep {
@@ -168,7 +168,8 @@ func (w *world) confirm(ctx context.Context, a *actor, place *Place) error {
 	if err != nil {
 		return err
 	}
-	book, err := retain.Open(ctx, s, retain.Options{Repository: w.repository})
+	memory := filepath.Join(w.dir, "copier", map[*Place]string{w.primary: "source", w.replica: "replica"}[place])
+	book, err := retain.Open(ctx, s, retain.Options{Repository: w.repository, Memory: memory})
 	if err != nil {
 		return err
 	}
@@ -195,11 +196,22 @@ func (w *world) acknowledged(p *repo.Point, files tree, receipt ledger.Receipt, 
 	w.points[p.ID] = kept
 }
 
-// state reads the ledger as somebody who remembers nothing.
-func (w *world) state(ctx context.Context, s store.Store, do func(*retain.State)) error {
-	book, err := retain.Open(ctx, s, retain.Options{Repository: w.repository})
-	if err != nil {
-		return err
+// state reads what is new in the ledger of a place. The first time, and in
+// judge, everything is read, as by somebody who remembers nothing.
+func (w *world) state(ctx context.Context, place *Place, do func(*retain.State)) error {
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	book := w.books[place]
+	if book != nil {
+		if err := book.Refresh(ctx); err != nil {
+			return err
+		}
+	} else {
+		var err error
+		if book, err = retain.Open(ctx, place.Mem(), retain.Options{Repository: w.repository}); err != nil {
+			return err
+		}
+		w.books[place] = book
 	}
 	book.View(do)
 	return nil
@@ -210,7 +222,7 @@ func (w *world) state(ctx context.Context, s store.Store, do func(*retain.State)
 func (w *world) gone(ctx context.Context, place *Place) (map[point.ID]bool, error) {
 	gone := map[point.ID]bool{}
 	var early error
-	err := w.state(ctx, place.Mem(), func(s *retain.State) {
+	err := w.state(ctx, place, func(s *retain.State) {
 		if s.Faulty > 0 {
 			early = fmt.Errorf("the ledger says what it must not: %v: %w", s.Faults, fault.Corrupt)
 		}
@@ -228,7 +240,7 @@ func (w *world) gone(ctx context.Context, place *Place) (map[point.ID]bool, erro
 // longGone says whether a point was removed a day ago, or longer.
 func (w *world) longGone(id point.ID) bool {
 	long := false
-	err := w.state(context.Background(), w.primary.Mem(), func(s *retain.State) {
+	err := w.state(context.Background(), w.primary, func(s *retain.State) {
 		for _, r := range s.Removed(0) {
 			long = long || r.ID == id && w.truth.Unix()-r.At >= 24*3600
 		}
@@ -238,11 +250,6 @@ func (w *world) longGone(id point.ID) bool {
 
 // judge checks a whole place and every promise that was made of it.
 func (w *world) judge(ctx context.Context, place *Place, promises map[point.ID]promise) error {
-	gone, err := w.gone(ctx, place)
-	if err != nil {
-		return err
-	}
-	w.counts["removed"] += len(gone)
 	r, err := repo.Open(ctx, place.Mem(), repo.Options{Workers: 1})
 	if err != nil {
 		return err
@@ -253,6 +260,12 @@ func (w *world) judge(ctx context.Context, place *Place, promises map[point.ID]p
 	if err := r.OpenLedger(ctx, repo.Local{}, repo.LedgerOptions{}); err != nil {
 		return err
 	}
+	w.books[place] = r.Book()
+	gone, err := w.gone(ctx, place)
+	if err != nil {
+		return err
+	}
+	w.counts["removed"] += len(gone)
 	report, err := repo.Check(ctx, r, repo.CheckOptions{})
 	if err != nil {
 		return err
@@ -293,7 +306,7 @@ func (w *world) judge(ctx context.Context, place *Place, promises map[point.ID]p
 // ran ahead counts as fresh until that time comes: that costs room.
 func (w *world) tidy(ctx context.Context, place *Place, points []*repo.Point) error {
 	ahead := false
-	err := w.state(ctx, place.Mem(), func(s *retain.State) { ahead = s.Head.Time > w.truth.Add(24*time.Hour).Unix() })
+	err := w.state(ctx, place, func(s *retain.State) { ahead = s.Head.Time > w.truth.Add(24*time.Hour).Unix() })
 	if ahead || err != nil {
 		return err // its first entry was written by a wrong clock: it collects when that time comes
 	}

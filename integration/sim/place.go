@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -50,9 +51,11 @@ type Watcher func(Op) Fate
 type Place struct {
 	store *mem.Store
 
+	// The clock has no lock: the store below asks for it with its own held.
+	nanos atomic.Int64
+
 	mu      sync.Mutex
 	watch   Watcher
-	now     time.Time
 	ops     int64
 	deleted map[string][]byte // since the last Settle
 	flying  map[*flight]bool  // Puts and Deletes that have begun
@@ -67,26 +70,19 @@ type flight struct {
 
 // NewPlace returns an empty Place, where it is now.
 func NewPlace(now time.Time) *Place {
-	p := &Place{store: mem.New(), now: now, deleted: map[string][]byte{}, flying: map[*flight]bool{}}
+	p := &Place{store: mem.New(), deleted: map[string][]byte{}, flying: map[*flight]bool{}}
+	p.nanos.Store(now.UnixNano())
 	p.store.SetClock(p.clock)
 	return p
 }
 
-func (p *Place) clock() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.now
-}
+func (p *Place) clock() time.Time { return time.Unix(0, p.nanos.Load()) }
 
 // Now is the clock of the place.
 func (p *Place) Now(context.Context) (time.Time, error) { return p.clock(), nil }
 
 // Advance moves the clock of the place.
-func (p *Place) Advance(d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.now = p.now.Add(d)
-}
+func (p *Place) Advance(d time.Duration) { p.nanos.Add(int64(d)) }
 
 // Watch puts w in place of the watcher before; nil for none. Operations are
 // numbered from 1 again.
@@ -140,7 +136,8 @@ func (s Share) keeps(seed uint64, name string) bool {
 func (p *Place) Snapshot(kept Share, seed uint64) *Place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c := &Place{store: p.store.Clone(), now: p.now, deleted: map[string][]byte{}, flying: map[*flight]bool{}}
+	c := &Place{store: p.store.Clone(), deleted: map[string][]byte{}, flying: map[*flight]bool{}}
+	c.nanos.Store(p.nanos.Load())
 	c.store.SetClock(c.clock)
 	ctx := context.Background()
 	for name, data := range p.deleted {

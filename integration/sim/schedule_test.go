@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -188,7 +189,7 @@ func (s *scheduler) step() bool {
 	}
 	s.counts["steps"]++
 	slices.SortFunc(awake, func(a, b *message) int {
-		return strings.Compare(fmt.Sprintf("%s %s %s", a.actor.name, a.op.Verb, a.op.Name), fmt.Sprintf("%s %s %s", b.actor.name, b.op.Verb, b.op.Name))
+		return cmp.Or(strings.Compare(a.actor.name, b.actor.name), strings.Compare(string(a.op.Verb), string(b.op.Verb)), strings.Compare(a.op.Name, b.op.Name))
 	})
 	m := awake[s.random.IntN(len(awake))]
 	if !s.calm && !m.gone && s.random.IntN(m.drowsy()) == 0 {
@@ -229,12 +230,13 @@ func (m *message) drowsy() int {
 
 // deliver decides a message's fate.
 func (s *scheduler) deliver(m *message) string {
-	unavailable := fmt.Errorf("%s: no answer: %w", m.op, fault.Unavailable)
 	fate := s.random.IntN(400)
-	switch {
-	case s.calm || fate >= 10:
+	if s.calm || fate >= 10 {
 		m.reply <- m.do()
 		return "arrives"
+	}
+	unavailable := fmt.Errorf("%s: no answer: %w", m.op, fault.Unavailable)
+	switch {
 	case fate < 2 && m.actor.crashes:
 		if stored := s.random.IntN(2) == 0; stored {
 			_ = m.do()

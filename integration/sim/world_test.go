@@ -149,6 +149,9 @@ type world struct {
 	problem    error
 	truth      time.Time // what time it really is
 
+	reading sync.Mutex
+	books   map[*Place]*retain.Book // what was read of the ledgers so far
+
 	mu      sync.Mutex
 	points  map[point.ID]promise
 	copies  map[point.ID]promise // that the replica has taken over
@@ -156,7 +159,7 @@ type world struct {
 }
 
 func (t *template) world(seed uint64, dir string) (*world, error) {
-	w := &world{seed: seed, repository: t.repository, dir: dir, chunks: t.chunks, truth: began, points: map[point.ID]promise{}, copies: map[point.ID]promise{}, garbage: map[string]bool{}}
+	w := &world{seed: seed, repository: t.repository, dir: dir, chunks: t.chunks, truth: began, books: map[*Place]*retain.Book{}, points: map[point.ID]promise{}, copies: map[point.ID]promise{}, garbage: map[string]bool{}}
 	w.actors, w.counts = map[string]*actor{}, map[string]int{}
 	w.random = rand.New(rand.NewPCG(seed, 7))
 	w.primary, w.replica = t.place.Snapshot(All, 0), NewPlace(began)

@@ -41,8 +41,8 @@ func createSegment(dir string, repository [16]byte, most uint64) (*segmentWriter
 	w := &segmentWriter{
 		segment:    segment{file: f, number: number, lines: uint32(lines)},
 		repository: repository,
-		filterOut:  bufio.NewWriterSize(io.NewOffsetWriter(f, headerSize), 64<<10),
-		blockOut:   bufio.NewWriterSize(io.NewOffsetWriter(f, blocksStart(uint32(lines))), 256<<10),
+		filterOut:  bufio.NewWriterSize(io.NewOffsetWriter(f, headerSize), int(min(lines*lineSize, 64<<10))),
+		blockOut:   bufio.NewWriterSize(io.NewOffsetWriter(f, blocksStart(uint32(lines))), int(min((most*recordSize/blockSize+1)*blockSize, 256<<10))),
 		block:      make([]byte, 0, blockSize),
 	}
 	return w, nil

@@ -300,7 +300,7 @@ func TestEveryInterleaving(t *testing.T) {
 		if states, lost := v.explore(); lost == nil {
 			t.Errorf("%s: nothing is lost in %d states", name, states)
 		} else {
-			t.Logf("%s: lost after %d states", name, states)
+			t.Logf("| %s | model of keep | %d states |", name, states)
 		}
 	}
 }

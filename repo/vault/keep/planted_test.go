@@ -98,7 +98,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				if without := run(t, seed, nil); without.lost != "" {
 					t.Fatalf("seed %d, with no bug: %s", seed, without.lost)
 				}
-				t.Logf("seed %d: %s", seed, out.lost)
+				t.Logf("| %s | keep | %d schedules, from %d on | %s |", name, seed+1-b.from, b.from, out.lost)
 				return
 			}
 			t.Error("it was not found")

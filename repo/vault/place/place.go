@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
@@ -90,19 +91,26 @@ func Find(ctx context.Context, s store.Store, repository [16]byte, id pack.ID) (
 	return nil, err
 }
 
+// heads are buffers of Head: a head has some hundred bytes, and is kept.
+var heads = sync.Pool{New: func() any { return new([pack.HeadRead]byte) }}
+
 // Head reads what stands before the frames in a pack's own object.
 func Head(ctx context.Context, s store.Store, repository [16]byte, id pack.ID) (*pack.Head, error) {
-	buf := make([]byte, pack.HeadRead)
-	n, err := Get(ctx, s, id.Name(), 0, buf)
+	first := heads.Get().(*[pack.HeadRead]byte)
+	n, err := Get(ctx, s, id.Name(), 0, first[:])
+	if err != nil { // and whoever was given first may still write to it
+		return nil, fmt.Errorf("read pack %s: %w", id, err)
+	}
+	need, err := pack.Need(first[:n])
 	if err != nil {
 		return nil, fmt.Errorf("read pack %s: %w", id, err)
 	}
-	need, err := pack.Need(buf[:n])
-	if err != nil {
-		return nil, fmt.Errorf("read pack %s: %w", id, err)
-	}
-	if need > n && n == len(buf) {
-		buf = append(make([]byte, 0, need), buf...)[:need]
+	short := need > n && n == len(first)
+	n = min(n, need)
+	buf := append(make([]byte, 0, need), first[:n]...)
+	heads.Put(first)
+	if short {
+		buf = buf[:need]
 		more, err := Get(ctx, s, id.Name(), int64(n), buf[n:])
 		if err != nil {
 			return nil, fmt.Errorf("read pack %s: %w", id, err)

@@ -260,6 +260,10 @@ func (r *run) keys(ctx context.Context) error {
 		if errors.Is(err, fault.NotExist) {
 			continue // removed since
 		}
+		if err == nil && int64(len(b)) != object.Size {
+			// Nothing in a key says how long it is, and what is put stays.
+			err = fmt.Errorf("%d of its %d bytes were read: %w", len(b), object.Size, fault.Corrupt)
+		}
 		if err == nil {
 			err = checkKey(r.id, object.Name, b)
 		}

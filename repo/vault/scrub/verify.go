@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
@@ -65,6 +67,7 @@ func shapes() []shape {
 		{prefix: "keys/epoch-", limit: small, verify: verifyEpoch, owner: 8, unproven: true},
 		// One of another repository may be there: FORMAT.md, 3.4.
 		{prefix: "keys/slot-", limit: small, verify: verifySlot, unproven: true},
+		{prefix: place.Feature, limit: small, verify: verifyFeature, owner: 8},
 		{prefix: "keys/feature-", limit: small, verify: func(string, []byte) error { return nil }, unproven: true},
 	}
 }
@@ -288,6 +291,14 @@ func verifyEpoch(name string, data []byte) error {
 		len(data) != 44+32+int(binary.LittleEndian.Uint16(data[42:])) ||
 		fmt.Sprintf("keys/epoch-%08x", binary.LittleEndian.Uint32(data[24:])) != name {
 		return bad("it is not the epoch of its name")
+	}
+	return nil
+}
+
+// verifyFeature compares with the only bytes that the object can have.
+func verifyFeature(_ string, data []byte) error {
+	if len(data) < 24 || !bytes.Equal(data, place.FeatureBytes([16]byte(data[8:24]))) {
+		return bad("no feature object of this version")
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -121,6 +122,10 @@ type Replacer interface {
 // headers, pages of live sets) fit, so that they cost one round trip.
 const firstRead = 64 << 10
 
+// firsts are buffers of ReadAll: what is read is mostly some hundred bytes, and
+// its reader may keep it for long.
+var firsts = sync.Pool{New: func() any { return new([firstRead]byte) }}
+
 // ReadAll returns the whole object. One larger than limit bytes is
 // fault.TooLarge, found out before more than limit+1 bytes of memory are
 // taken.
@@ -130,22 +135,27 @@ func ReadAll(ctx context.Context, s Store, name string, limit int64) ([]byte, er
 	}
 	// One byte more than is allowed tells an object of limit bytes from a
 	// larger one without another round trip.
-	buf := make([]byte, min(limit+1, firstRead))
-	have := 0
+	first := firsts.Get().(*[firstRead]byte)
+	buf, have := first[:min(limit+1, firstRead)], 0
 	for {
 		n, err := s.Get(ctx, name, int64(have), buf[have:])
-		if err != nil {
+		if err != nil { // and whoever was given buf may still write to it
 			return nil, err
 		}
 		have += n
 		if int64(have) > limit {
 			return nil, fmt.Errorf("read %s whole: more than %d bytes: %w", name, limit, fault.TooLarge)
 		}
+		if have < len(buf) && first != nil {
+			all := append(make([]byte, 0, have), buf[:have]...)
+			firsts.Put(first)
+			return all, nil
+		}
 		if have < len(buf) {
 			return buf[:have:have], nil
 		}
 		grown := make([]byte, min(limit+1, 4*int64(len(buf))))
 		copy(grown, buf)
-		buf = grown
+		buf, first = grown, nil
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -87,6 +88,7 @@ func (c Counts) RoundTrips() int64 { return c.Puts + c.Gets + c.Lists + c.Delete
 type Store struct {
 	mu      sync.Mutex
 	objects map[string]object
+	names   []string // of all objects, sorted
 	hook    Hook
 	latency time.Duration
 	clock   func() time.Time
@@ -168,9 +170,7 @@ func (s *Store) Clone() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := New()
-	for name, o := range s.objects {
-		c.objects[name] = o
-	}
+	c.objects, c.names = maps.Clone(s.objects), slices.Clone(s.names)
 	return c
 }
 
@@ -230,7 +230,7 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o, ok := s.objects[name]; !ok {
-		s.objects[name] = object{data: bytes.Clone(data), modified: s.clock()}
+		s.set(name, data)
 	} else if !bytes.Equal(o.data, data) {
 		return fmt.Errorf("put %s: %w with other bytes", name, fault.Exist)
 	}
@@ -248,8 +248,17 @@ func (s *Store) Replace(ctx context.Context, name string, data []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.objects[name] = object{data: bytes.Clone(data), modified: s.clock()}
+	s.set(name, data)
 	return lost
+}
+
+// set makes data an object's bytes. The lock is held.
+func (s *Store) set(name string, data []byte) {
+	if _, ok := s.objects[name]; !ok {
+		i, _ := slices.BinarySearch(s.names, name)
+		s.names = slices.Insert(s.names, i, name)
+	}
+	s.objects[name] = object{data: bytes.Clone(data), modified: s.clock()}
 }
 
 // Get implements store.Store.
@@ -312,14 +321,19 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[store.Object,
 func (s *Store) page(prefix, after string) []store.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var page []store.Object
-	for name, o := range s.objects {
-		if strings.HasPrefix(name, prefix) && name > after {
-			page = append(page, store.Object{Name: name, Size: int64(len(o.data)), Modified: o.modified})
-		}
+	from, found := slices.BinarySearch(s.names, max(prefix, after))
+	if found && after >= prefix {
+		from++
 	}
-	slices.SortFunc(page, func(a, b store.Object) int { return strings.Compare(a.Name, b.Name) })
-	return page[:min(len(page), listPage)]
+	var page []store.Object
+	for _, name := range s.names[from:] {
+		if len(page) == listPage || !strings.HasPrefix(name, prefix) {
+			break
+		}
+		o := s.objects[name]
+		page = append(page, store.Object{Name: name, Size: int64(len(o.data)), Modified: o.modified})
+	}
+	return page
 }
 
 // Delete implements store.Store.
@@ -334,5 +348,8 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, name)
+	if i, found := slices.BinarySearch(s.names, name); found {
+		s.names = slices.Delete(s.names, i, i+1)
+	}
 	return lost
 }
