@@ -265,7 +265,7 @@ func (a *Agent) tick(now time.Time) time.Duration {
 	a.ticked = now
 	a.turned(now)
 	if a.pause.On && !a.pause.Until.IsZero() && !now.Before(a.pause.Until) {
-		a.setPause(journal.Pause{})
+		_ = a.setPause(journal.Pause{}) // has said why not; the next tick tries again
 	}
 	a.rate.Set(a.table.Rate(now))
 	for _, r := range a.running {

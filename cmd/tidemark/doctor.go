@@ -157,7 +157,7 @@ func lookAtRepository(ctx context.Context, app *cli.App) ([]mount.Finding, error
 	address := app.Globals.Repository
 	f := mount.Finding{Subject: "repository", Grade: mount.Good}
 	p := patient.New(address, func(ctx context.Context) (store.Store, error) { return all.Open(ctx, address) }, patient.Options{})
-	defer p.Close()
+	defer func() { _ = p.Close() }()
 	bad := func(err error) ([]mount.Finding, error) {
 		f.Grade, f.Found = mount.Bad, fmt.Sprintf("%s cannot be reached: %v", address, err)
 		f.Help = "is the disk or share mounted, and may this user read it? `tidemark init` makes a new repository"
