@@ -33,8 +33,8 @@ type together struct {
 
 	mu    sync.Mutex
 	acked map[string]map[string][32]byte // points to the files that they must have
-	freed int64 // bytes, by programs
-	moved int   // packs and containers that were compacted before they ran
+	freed int64                          // bytes, by programs
+	moved int                            // packs and containers that were compacted before they ran
 	runs  map[string]int
 }
 
