@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/retain"
 )
@@ -117,6 +119,9 @@ func (o *editPoints) run(ctx context.Context, app *cli.App, args []string, done 
 			var records []ledger.Record
 			for _, p := range points {
 				more, err := edit(s, v, p.Sequence)
+				if errors.Is(err, fault.Denied) {
+					return nil, forbidden(err, s.Policy)
+				}
 				if err != nil {
 					return nil, err
 				}

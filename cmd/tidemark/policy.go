@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/retain"
 )
@@ -96,11 +97,29 @@ Where points are immutable, nothing can be cut or kept for less time.`,
 	return c
 }
 
-// setPolicy puts an edited policy into force.
+// setPolicy puts an edited policy into force, and tells what it did.
 func setPolicy(ctx context.Context, app *cli.App, r *opened, yes bool, change func(*retain.Policy) (*retain.Policy, error)) error {
-	edit, err := previewEdit(ctx, app, r, change)
+	edit, err := applyPolicy(ctx, app, r, yes, change)
 	if err != nil {
 		return err
+	}
+	if app.Globals.JSON {
+		return app.JSON(struct {
+			Changed int `json:"changed"`
+			Deleted int `json:"deleted"`
+		}{edit.Changed, len(edit.Doomed)})
+	}
+	app.Printf("the policy is in force; %s other tags, %s deleted\n",
+		cli.Counted(uint64(edit.Changed), "point has", "points have"), cli.Counted(uint64(len(edit.Doomed)), "point is", "points are"))
+	return nil
+}
+
+// applyPolicy puts an edited policy into force, after it has asked about points
+// that it cuts.
+func applyPolicy(ctx context.Context, app *cli.App, r *opened, yes bool, change func(*retain.Policy) (*retain.Policy, error)) (*retain.Edit, error) {
+	edit, err := previewEdit(ctx, app, r, change)
+	if err != nil {
+		return nil, err
 	}
 	if len(edit.Doomed) > 0 && !yes {
 		names := ""
@@ -108,7 +127,7 @@ func setPolicy(ctx context.Context, app *cli.App, r *opened, yes bool, change fu
 			names += fmt.Sprintf("  %s of %s\n", p.ID.Short(), ends(app, p.Arrival))
 		}
 		if err := app.Confirm(fmt.Sprintf("The policy cuts these points, which then are deleted:\n%s", names)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	seen := len(edit.Doomed)
@@ -125,18 +144,18 @@ func setPolicy(ctx context.Context, app *cli.App, r *opened, yes bool, change fu
 		}
 		return edit.Records, nil
 	})
-	if err != nil {
-		return err
+	return edit, err
+}
+
+// forbidden says what can be done about what the policy forbids.
+func forbidden(err error, p *retain.Policy) error {
+	switch {
+	case p != nil && p.Immutable == retain.ImmutableLocked:
+		return cli.Hint(err, "immutability is locked: nobody can change that, and each point goes when its time is over")
+	case p != nil && p.Immutable == retain.ImmutableOn:
+		return cli.Hint(err, "`tidemark vault immutable off` ends that, for whoever may write to the vault")
 	}
-	if app.Globals.JSON {
-		return app.JSON(struct {
-			Changed int `json:"changed"`
-			Deleted int `json:"deleted"`
-		}{edit.Changed, len(edit.Doomed)})
-	}
-	app.Printf("the policy is in force; %s other tags, %s deleted\n",
-		cli.Counted(uint64(edit.Changed), "point has", "points have"), cli.Counted(uint64(len(edit.Doomed)), "point is", "points are"))
-	return nil
+	return cli.Hint(err, "`tidemark policy show` shows the policy and its floors; floors cannot be undercut")
 }
 
 // previewEdit works out what a change of the policy does, and writes no more
@@ -147,6 +166,9 @@ func previewEdit(ctx context.Context, app *cli.App, r *opened, change func(*reta
 		next, err := change(s.Policy)
 		if err == nil {
 			edit, err = s.Edit(next, v)
+		}
+		if errors.Is(err, fault.Denied) {
+			err = forbidden(err, s.Policy)
 		}
 		return nil, err
 	})

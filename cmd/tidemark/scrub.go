@@ -168,7 +168,7 @@ func printFindings(app *cli.App, r *scrub.Report) {
 	app.Printf("\n")
 	switch {
 	case r.NeverPacks > 0:
-		app.Printf("%s of %s never scrubbed by this machine, the oldest stored %s ago\n",
+		app.Printf("%s of %s never found whole by this machine, the oldest stored %s ago\n",
 			cli.Count(uint64(r.NeverPacks)), counted(r.PacksThere, "pack"), age(max(0, app.Now().Sub(r.OldestNever))))
 	case r.PacksThere > 0:
 		app.Printf("the pack that waits longest was scrubbed %s ago\n", age(app.Now().Sub(r.OldestPack)))

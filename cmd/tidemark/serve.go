@@ -67,7 +67,7 @@ were. It is for loopback addresses only.
 Links are followed within their point. Any folder comes as one file with ?zip,
 or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
 		Example: `  tidemark serve --users accounts.toml --listen 0.0.0.0:8443
-  tidemark serve --ldap ldaps://ldap.example --ldap-dn 'uid={name},ou=people,dc=example' --listen 0.0.0.0:8443
+  tidemark serve --ldap ldaps://dc.example --ldap-dn 'uid={name},dc=example'
   tidemark serve --anonymous --listen 127.0.0.1:0 --point yesterday`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), app) },

@@ -169,9 +169,21 @@ func setImmutable(ctx context.Context, app *cli.App, o *opened, kind retain.Immu
 			return err
 		}
 	}
-	return setPolicy(ctx, app, o, false, func(old *retain.Policy) (*retain.Policy, error) {
+	change := func(old *retain.Policy) (*retain.Policy, error) {
 		next := old.Clone()
 		next.Immutable = kind
 		return next, next.Validate()
-	})
+	}
+	if app.Globals.JSON {
+		return setPolicy(ctx, app, o, false, change)
+	}
+	if _, err := applyPolicy(ctx, app, o, false, change); err != nil {
+		return err
+	}
+	app.Printf("%s\n", map[retain.Immutable]string{
+		retain.ImmutableOff:    "immutable: off; points can be deleted before they expire",
+		retain.ImmutableOn:     "immutable: on; no point can be deleted before it expires, or be kept for less time",
+		retain.ImmutableLocked: "immutable: locked for good; no point can be deleted before it expires, or be kept for less time",
+	}[kind])
+	return nil
 }

@@ -89,7 +89,7 @@ func dump(t *testing.T, from *mem.Store, to string) {
 // packs is damaged, one at least, and the program mounts what is left, with the
 // replica: every file of every point reads as it was, and in the end all is whole.
 func TestYear(t *testing.T) {
-	days := pick(120, 365)
+	days := pick(60, 365)
 	y := newYears(t, 1, `{"daily":{"keep":7},"weekly":{"keep":4},"monthly":{"keep":12},"others_days":1}`)
 	source, replica := filepath.Join(y.dir, "src"), mem.New()
 	replica.SetClock(func() time.Time { return y.now })

@@ -23,9 +23,12 @@ func lost(back *ledger.RollbackError) string {
 	}
 	first, last := back.Lost[0], back.Lost[len(back.Lost)-1]
 	text := fmt.Sprintf("the vault lacks %d entries of its ledger, of %s to %s", len(back.Lost), stamp(first.Time), stamp(last.Time))
+	if len(back.Lost) == 1 {
+		text = fmt.Sprintf("the vault lacks the last entry of its ledger, of %s", stamp(first.Time))
+	}
 	switch {
 	case n == 0:
-		return text + ", which say nothing of new points"
+		return text + "; no new points are named there"
 	case n > named:
 		points = append(points, fmt.Sprintf("and %d more", n-named))
 	}
