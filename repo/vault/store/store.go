@@ -94,6 +94,19 @@ type Clock interface {
 	Now(ctx context.Context) (time.Time, error)
 }
 
+// Pacer is a Store that sends an object in parts, and can wait between them. A
+// Store that cannot leaves the method out; then a bound of the rate holds over
+// several objects only.
+type Pacer interface {
+	// PutPaced is Put, but calls pace with the number of bytes of each part
+	// before it goes. What pace fails with ends the Put, which then has stored
+	// nothing. Parts have PaceStep bytes at most.
+	PutPaced(ctx context.Context, name string, data []byte, pace func(context.Context, int) error) error
+}
+
+// PaceStep is the most bytes that a Pacer sends at a time.
+const PaceStep = 256 << 10
+
 // Spacer is a Store that knows how full its place is.
 type Spacer interface {
 	// Space asks for the room of the place that holds the store.

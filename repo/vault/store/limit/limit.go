@@ -11,7 +11,10 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store = (*Store)(nil)
+	_ store.Pacer = (*Store)(nil)
+)
 
 // Store is slowed down. Several may share a Rate.
 type Store struct {
@@ -51,6 +54,13 @@ func (r *Rate) Set(bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bytes = bytes
+}
+
+// bound says whether anybody would have to wait.
+func (r *Rate) bound() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes > 0 || r.paused != nil
 }
 
 // Pause lets nothing go any more, until Resume.
@@ -134,9 +144,29 @@ func (s *Store) Get(ctx context.Context, name string, offset int64, dst []byte) 
 }
 
 // Put implements store.Store. It waits first: an object that is stored is told
-// of at once.
+// of at once. Where the inner Store is a Pacer it waits between the parts.
 func (s *Store) Put(ctx context.Context, name string, data []byte) error {
+	if p, ok := s.inner.(store.Pacer); ok && s.rate.bound() {
+		return p.PutPaced(ctx, name, data, s.rate.pay)
+	}
 	if err := s.rate.pay(ctx, len(data)); err != nil {
+		return err
+	}
+	return s.inner.Put(ctx, name, data)
+}
+
+// PutPaced implements store.Pacer.
+func (s *Store) PutPaced(ctx context.Context, name string, data []byte, pace func(context.Context, int) error) error {
+	both := func(ctx context.Context, n int) error {
+		if err := pace(ctx, n); err != nil {
+			return err
+		}
+		return s.rate.pay(ctx, n)
+	}
+	if p, ok := s.inner.(store.Pacer); ok {
+		return p.PutPaced(ctx, name, data, both)
+	}
+	if err := both(ctx, len(data)); err != nil {
 		return err
 	}
 	return s.inner.Put(ctx, name, data)

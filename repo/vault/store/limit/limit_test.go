@@ -3,18 +3,73 @@ package limit_test
 import (
 	"context"
 	"errors"
+	iofs "io/fs"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/local"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/mem"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/storetest"
 )
 
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Store { return limit.New(mem.New(), limit.NewRate(0, time.Now)) })
+}
+
+// TestContractPaced: the same on a store that waits between the parts of an
+// object, of two rates.
+func TestContractPaced(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		dir, err := local.Create(filepath.Join(t.TempDir(), "store"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = dir.Close() })
+		return limit.New(limit.New(dir, limit.NewRate(1<<40, time.Now)), limit.NewRate(1<<40, time.Now))
+	})
+}
+
+// TestParts measures how fast an object grows while it is put, which a bound of
+// whole objects would not bound at all: 2 MiB of 4 at 1 MiB a second, the first
+// second's worth at once.
+func TestParts(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "store")
+	dir, err := local.Create(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	rate := limit.NewRate(1<<20, time.Now)
+	s := limit.New(dir, rate)
+	ctx, stop := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer stop()
+	done := make(chan error)
+	go func() { done <- s.Put(ctx, "a", make([]byte, 4<<20)) }()
+	time.Sleep(1200 * time.Millisecond)
+	largest := int64(0)
+	err = filepath.WalkDir(root, func(_ string, d iofs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			largest = max(largest, info.Size())
+		}
+		return err
+	})
+	if err != nil || largest < 1<<20 || largest > 9<<18 {
+		t.Errorf("%d bytes are there after 1.2 s, %v", largest, err)
+	}
+	if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one that was given up: %v", err)
+	}
+	if _, err := s.Get(t.Context(), "a", 0, nil); err == nil {
+		t.Error("a part of it is there")
+	}
 }
 
 func TestRate(t *testing.T) {

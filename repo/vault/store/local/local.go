@@ -52,6 +52,7 @@ var (
 	_ store.Spacer   = (*Dir)(nil)
 	_ store.Replacer = (*Dir)(nil)
 	_ store.Clock    = (*Dir)(nil)
+	_ store.Pacer    = (*Dir)(nil)
 	_ io.Closer      = (*Dir)(nil)
 )
 

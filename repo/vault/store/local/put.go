@@ -25,10 +25,15 @@ const leftoverAge = 24 * time.Hour
 
 // Put implements store.Store.
 func (d *Dir) Put(ctx context.Context, name string, data []byte) error {
+	return d.PutPaced(ctx, name, data, nil)
+}
+
+// PutPaced implements store.Pacer; without pace it is Put.
+func (d *Dir) PutPaced(ctx context.Context, name string, data []byte, pace func(context.Context, int) error) error {
 	if err := store.ValidName(name); err != nil {
 		return fmt.Errorf("put into %s: %w", d.root, err)
 	}
-	err := d.put(ctx, name, data)
+	err := d.put(ctx, name, data, pace)
 	if fault.KindOf(err) == fault.NotDir {
 		err = fmt.Errorf("a part of the name is an object: %w: %w", fault.Invalid, err)
 	}
@@ -38,7 +43,7 @@ func (d *Dir) Put(ctx context.Context, name string, data []byte) error {
 	return nil
 }
 
-func (d *Dir) put(ctx context.Context, name string, data []byte) error {
+func (d *Dir) put(ctx context.Context, name string, data []byte, pace func(context.Context, int) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -51,7 +56,7 @@ func (d *Dir) put(ctx context.Context, name string, data []byte) error {
 	if err := d.makeFolder(folder); err != nil {
 		return err
 	}
-	tmp, err := d.writeTmp(data)
+	tmp, err := d.writeTmp(ctx, data, pace)
 	if err != nil {
 		return err
 	}
@@ -84,7 +89,7 @@ func (d *Dir) replace(ctx context.Context, name string, data []byte) error {
 	if err := d.makeFolder(folder); err != nil {
 		return err
 	}
-	tmp, err := d.writeTmp(data)
+	tmp, err := d.writeTmp(ctx, data, nil)
 	if err != nil {
 		return err
 	}
@@ -146,7 +151,7 @@ func sameContent(path string, data []byte) (bool, error) {
 
 // writeTmp writes and syncs data as a file of its own in tmp/ and returns its
 // path; after an error no file is left, if that can be helped.
-func (d *Dir) writeTmp(data []byte) (string, error) {
+func (d *Dir) writeTmp(ctx context.Context, data []byte, pace func(context.Context, int) error) (string, error) {
 	file, err := d.createTmp()
 	if errors.Is(err, iofs.ErrNotExist) {
 		if err := d.mkdir(store.Scratch); err != nil {
@@ -157,11 +162,15 @@ func (d *Dir) writeTmp(data []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// One object at a time: pieces of several in turn would move a disk's
-	// head. Syncing one goes on beside writing the next.
-	d.writing.Lock()
-	err = direct.Write(file, data)
-	d.writing.Unlock()
+	if pace != nil {
+		err = writePaced(ctx, file, data, pace)
+	} else {
+		// One object at a time: pieces of several in turn would move a disk's
+		// head. Syncing one goes on beside writing the next.
+		d.writing.Lock()
+		err = direct.Write(file, data)
+		d.writing.Unlock()
+	}
 	if err == nil {
 		err = file.Sync()
 	}
@@ -173,6 +182,26 @@ func (d *Dir) writeTmp(data []byte) (string, error) {
 		return "", err
 	}
 	return file.Name(), nil
+}
+
+// writePaced writes data in steps. Each is brought to the disk, or the cache
+// would take all in and give it out at once.
+func writePaced(ctx context.Context, file *os.File, data []byte, pace func(context.Context, int) error) error {
+	for len(data) > 0 {
+		n := min(len(data), store.PaceStep)
+		if err := pace(ctx, n); err != nil {
+			return err
+		}
+		if _, err := file.Write(data[:n]); err != nil {
+			return err
+		}
+		if data = data[n:]; len(data) > 0 {
+			if err := file.Sync(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Now implements store.Clock: the time that the file system gives to a file
