@@ -95,9 +95,15 @@ func Salvage(ctx context.Context, s store.Store, name string) ([]byte, error) {
 		return nil, err
 	}
 	const part = 64 << 10 // around a bad sector
-	own = []byte{}
-	for at := int64(0); at < limit; at += part {
-		own = append(own, make([]byte, part)...)
+	// Only as far as it goes: a disk that reads nothing may take seconds for each
+	// part, and an object may be small where others are large.
+	size, err := listedSize(ctx, s, name)
+	if ctx.Err() != nil || away(err) {
+		return nil, err
+	}
+	own = make([]byte, 0, min(size, limit)+part)
+	for at := int64(0); at < min(size, limit); at += part {
+		own = own[:at+part]
 		n, err := s.Get(ctx, name, at, own[at:])
 		if err == nil && n < part {
 			return own[:at+int64(n)], nil
@@ -109,7 +115,21 @@ func Salvage(ctx context.Context, s store.Store, name string) ([]byte, error) {
 			clear(own[at:])
 		}
 	}
-	return own, nil
+	return own[:min(size, int64(len(own)))], nil
+}
+
+// listedSize returns how long a listing says that an object is; 0 if it does
+// not say.
+func listedSize(ctx context.Context, s store.Store, name string) (int64, error) {
+	for o, err := range s.List(ctx, name) {
+		if err != nil {
+			return 0, err
+		}
+		if o.Name == name {
+			return o.Size, nil
+		}
+	}
+	return 0, nil
 }
 
 // object asks for the whole object.
