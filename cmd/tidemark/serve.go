@@ -105,12 +105,17 @@ func (o *serveOptions) run(ctx context.Context, app *cli.App) error {
 	case o.noTLS && !loopback(host):
 		return cli.Usage("--no-tls on %s: passwords would travel in clear", o.listen)
 	}
-	r, err := openToRead(ctx, app)
+	level := slog.LevelWarn
+	if app.Globals.Verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(app.Stderr, &slog.HandlerOptions{Level: level}))
+	r, err := openToShow(ctx, app, defaultWait, log) // M3: slow is better than an error
 	if err != nil {
 		return err
 	}
 	r.deleted = o.deleted
-	err = o.serve(ctx, app, r, host)
+	err = o.serve(ctx, app, r, host, log)
 	return errors.Join(err, r.close())
 }
 
@@ -127,12 +132,7 @@ type share struct {
 	close   func() error
 }
 
-func (o *serveOptions) serve(ctx context.Context, app *cli.App, r *opened, host string) error {
-	level := slog.LevelWarn
-	if app.Globals.Verbose {
-		level = slog.LevelDebug
-	}
-	log := slog.New(slog.NewTextHandler(app.Stderr, &slog.HandlerOptions{Level: level}))
+func (o *serveOptions) serve(ctx context.Context, app *cli.App, r *opened, host string, log *slog.Logger) error {
 	opt := fs.Options{ListTime: o.listTime, Location: app.Zone, Now: app.Now, Log: log}
 	if o.point != "" {
 		p, err := selectPoint(ctx, app, r, o.point)
