@@ -57,6 +57,19 @@ func (p *project) change(d, days int, tree string) {
 	p.run(p.clone, "git", "--work-tree="+tree, "checkout", "-q", "-f", "--detach", p.commit(d, days))
 }
 
+// image is a file of a day in which a part is written anew each day, as in the
+// image of a machine: what is left of its packs is worth moving.
+func image(d int) []byte {
+	const size, part = 8 << 20, 3 << 20
+	b := make([]byte, size)
+	for i := range d + 1 {
+		random := rand.NewChaCha8([32]byte{byte(i), byte(i >> 8)})
+		at := random.Uint64() % (size - part)
+		_, _ = random.Read(b[at : at+part])
+	}
+	return b
+}
+
 // lay makes the tree of a day where there is nothing.
 func (p *project) lay(d, days int, tree string) {
 	p.run(p.clone, "sh", "-c", `rm -rf "$2" && mkdir "$2" && git archive "$1" | tar -x -C "$2"`, "sh", p.commit(d, days), tree)
@@ -89,7 +102,7 @@ func dump(t *testing.T, from *mem.Store, to string) {
 // packs is damaged, one at least, and the program mounts what is left, with the
 // replica: every file of every point reads as it was, and in the end all is whole.
 func TestYear(t *testing.T) {
-	days := pick(60, 365)
+	days := pick(45, 365)
 	y := newYears(t, 1, `{"daily":{"keep":7},"weekly":{"keep":4},"monthly":{"keep":12},"others_days":1}`)
 	source, replica := filepath.Join(y.dir, "src"), mem.New()
 	replica.SetClock(func() time.Time { return y.now })
@@ -103,6 +116,7 @@ func TestYear(t *testing.T) {
 	dayOf := map[string]int{}
 	for d := range days {
 		p.change(d, days, source)
+		y.writeImage(source, d)
 		dayOf[y.now.UTC().Format("2006-01-02_15-04-05")] = d
 		y.backUpAndPrune()
 		if d%7 == 6 || d == days-1 {
@@ -113,12 +127,21 @@ func TestYear(t *testing.T) {
 		}
 	}
 	stored, content, _, points := y.bytes()
+	if y.moved == 0 {
+		t.Error("nothing was compacted")
+	}
 	t.Logf("%d days: %d points kept, %d KiB of content in %d KiB; %d KiB moved", days, points, content>>10, stored>>10, y.moved>>10)
 	vault := filepath.Join(y.dir, "vault")
 	dump(t, y.store, vault)
 	dump(t, replica, filepath.Join(y.dir, "replica"))
 	t.Logf("damaged: %d packs", damagePacks(t, vault))
 	y.readThroughMount(p, vault, days, points, dayOf)
+}
+
+func (y *years) writeImage(tree string, d int) {
+	if err := os.WriteFile(filepath.Join(tree, "image"), image(d), 0o600); err != nil {
+		y.t.Fatal(err)
+	}
 }
 
 // damagePacks flips a byte in a hundredth of the packs and containers.
@@ -184,6 +207,7 @@ func (y *years) readThroughMount(p *project, vault string, days, points int, day
 			t.Fatalf("a point %s, which nobody made", point.Name())
 		}
 		p.lay(d, days, tree)
+		y.writeImage(tree, d)
 		p.run(y.dir, "diff", "-r", "--no-dereference", tree, filepath.Join(at, "points", point.Name(), y.dir, "src"))
 	}
 	t.Logf("read %d points in %v", points, time.Since(started).Round(time.Millisecond))
