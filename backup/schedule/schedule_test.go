@@ -186,12 +186,12 @@ func randomRule(random *rand.Rand) Rule {
 		}
 		return list
 	}
-	switch random.IntN(4) {
-	case 0:
+	switch random.IntN(13) {
+	case 0, 1, 2, 3:
 		return Rule{Every: Span(time.Duration(1+random.IntN(1439)) * time.Minute)}
-	case 1:
+	case 4, 5, 6, 7:
 		return Rule{At: clocks(), Days: days()}
-	case 2:
+	case 8:
 		r := Rule{At: clocks(), Days: days(), EveryWeeks: 1 + random.IntN(2)}
 		if r.EveryWeeks > 1 && random.IntN(2) == 0 {
 			r.First = pick("2026-01-05", "2026-03-01", "2026-11-23")
