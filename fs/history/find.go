@@ -28,17 +28,18 @@ type Found struct {
 // is wanted; it looks at nothing but path and kind, and is asked by several
 // goroutines at a time.
 //
-// The first point is read wholly, of the others the pages that differ from
-// those of the point before, each once: part by part of the table through all
-// points, workers parts at a time. Of pages that names knows only those with a
-// match are read, and it learns the others; nil is no cache. Memory is that of
-// names, of a part and of its matches.
+// The first point is read wholly, of the others the pages that those before have
+// not, each once and in the order in which they were stored: of pages that names
+// knows only those with a match are read, and it learns the others. names may be
+// nil. workers parts of the table are searched at a time. Memory is that of
+// names and of some ten thousand matches: where there are more, the table is
+// gone through in smaller parts, one after the other.
 func Find(ctx context.Context, src Source, points []*repo.Point, match func(*table.Entry) bool, names *Names, workers int) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
-		f := finder{match: match}
-		if names != nil {
-			f.watch = &search{Names: names, match: match}
+		if names == nil {
+			names = newNames()
 		}
+		f := finder{match: match, watch: &search{Names: names, match: match}}
 		if err := f.open(ctx, src, points); err != nil {
 			yield(nil, err)
 			return
@@ -51,7 +52,6 @@ func Find(ctx context.Context, src Source, points []*repo.Point, match func(*tab
 		defer wait.Wait()
 		defer stop()
 		for part := range f.parts(ctx, max(workers, 1), &wait) {
-			<-part.done
 			for i := range part.found {
 				if !yield(part.found[i], nil) {
 					return
@@ -68,7 +68,7 @@ func Find(ctx context.Context, src Source, points []*repo.Point, match func(*tab
 // finder searches points.
 type finder struct {
 	match  func(*table.Entry) bool
-	watch  table.Watcher // nil: nobody
+	watch  table.Watcher
 	points []*repo.Point
 	tables []*table.Tree
 }
@@ -89,39 +89,48 @@ func (f *finder) open(ctx context.Context, src Source, points []*repo.Point) err
 	return nil
 }
 
-// part is a range of keys: from ≤ key < to.
+// part is a range of keys.
 type part struct {
-	from, to []byte
-	done     chan struct{} // closed when found and err stand
-	found    []*Found
-	err      error
+	bounds [][]byte      // where it and the smaller parts in it begin, and the last ends; nil is the table's
+	done   chan struct{} // closed when found and err stand
+	found  []*Found
+	err    error
 }
 
-// parts yields the parts in order, and searches some of them ahead.
+// maxMatches bounds the matches of a part that has smaller ones.
+const maxMatches = 20_000
+
+var errMatches = fmt.Errorf("too many matches at a time: %w", fault.TooLarge)
+
+// parts yields the parts in order, when they have been searched.
 func (f *finder) parts(ctx context.Context, workers int, wait *sync.WaitGroup) iter.Seq[*part] {
 	return func(yield func(*part) bool) {
-		cuts := f.tables[len(f.tables)-1].Cuts()
+		whole := slices.Concat([][]byte{nil}, f.tables[len(f.tables)-1].Cuts(), [][]byte{nil})
+		begin := func(bounds [][]byte) *part {
+			p := &part{bounds: bounds, done: make(chan struct{})}
+			wait.Go(func() {
+				defer close(p.done)
+				p.found, p.err = f.search(ctx, p)
+			})
+			return p
+		}
 		var ahead []*part
-		for next := 0; next <= len(cuts) || len(ahead) > 0; {
-			for len(ahead) < workers && next <= len(cuts) {
-				p := &part{done: make(chan struct{})}
-				if next > 0 {
-					p.from = cuts[next-1]
-				}
-				if next < len(cuts) {
-					p.to = cuts[next]
-				}
-				next++
-				ahead = append(ahead, p)
-				wait.Go(func() {
-					defer close(p.done)
-					p.found, p.err = f.search(ctx, p)
-				})
+		for n := range workers {
+			from, to := n*(len(whole)-1)/workers, (n+1)*(len(whole)-1)/workers
+			if from < to {
+				ahead = append(ahead, begin(whole[from:to+1]))
 			}
-			if !yield(ahead[0]) {
+		}
+		for len(ahead) > 0 {
+			p := ahead[0]
+			<-p.done
+			if half := len(p.bounds) / 2; errors.Is(p.err, errMatches) {
+				ahead = slices.Concat([]*part{begin(p.bounds[:half+1]), begin(p.bounds[half:])}, ahead[1:])
+				continue
+			}
+			if ahead = ahead[1:]; !yield(p) {
 				return
 			}
-			ahead = ahead[1:]
 		}
 	}
 }
@@ -142,10 +151,10 @@ func (f *finder) search(ctx context.Context, p *part) ([]*Found, error) {
 		all = append(all, &Found{First: f.points[s.first], Last: f.points[last], Points: last - s.first + 1, Entry: s.entry})
 	}
 	for i, t := range f.tables {
-		err := f.changes(ctx, p, i, t, func(c table.Change) {
+		err := f.changes(ctx, p, i, t, func(c table.Change) bool {
 			e := cmp.Or(c.B, c.A)
 			if !f.match(e) && (c.A == nil || c.B == nil || c.A.Kind == c.B.Kind || !f.match(c.A)) {
-				return
+				return true
 			}
 			key := string(e.Key)
 			s, stands := open[key]
@@ -160,6 +169,7 @@ func (f *finder) search(ctx context.Context, p *part) ([]*Found, error) {
 				s.entry = c.B.Clone()
 				open[key] = s
 			}
+			return len(p.bounds) == 2 || len(open)+len(all) <= maxMatches
 		})
 		if err != nil {
 			return nil, fmt.Errorf("search point %s: %w", f.points[i].ID.Short(), err)
@@ -175,17 +185,19 @@ func (f *finder) search(ctx context.Context, p *part) ([]*Found, error) {
 }
 
 // changes tells what a point has otherwise than the one before; of the first,
-// all that it has.
-func (f *finder) changes(ctx context.Context, p *part, i int, t *table.Tree, each func(table.Change)) error {
+// all that it has. errMatches if no more is wanted.
+func (f *finder) changes(ctx context.Context, p *part, i int, t *table.Tree, each func(table.Change) bool) error {
 	var before *table.Tree
 	if i > 0 {
 		before = f.tables[i-1]
 	}
-	for c, err := range table.DiffWatched(ctx, before, t, p.from, p.to, f.watch) {
+	for c, err := range table.DiffWatched(ctx, before, t, p.bounds[0], p.bounds[len(p.bounds)-1], f.watch) {
 		if err != nil {
 			return err
 		}
-		each(c)
+		if !each(c) {
+			return errMatches
+		}
 	}
 	return nil
 }

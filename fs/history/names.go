@@ -68,13 +68,13 @@ const (
 // or of another repository, counts as not there. secret is a key of the
 // repository's.
 func ReadNames(path string, secret []byte) (*Names, error) {
-	n := &Names{path: path}
+	n := newNames()
+	n.path = path
 	key, err := hkdf.Key(sha256.New, secret, nil, "tidemark names of pages", len(n.key))
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of names: %w", err)
 	}
 	n.key = [32]byte(key)
-	n.clear()
 	info, err := os.Stat(path)
 	if errors.Is(err, iofs.ErrNotExist) || err == nil && info.Size() > maxNameBytes+40*maxNamePages+1<<20 {
 		return n, nil
@@ -90,6 +90,13 @@ func ReadNames(path string, secret []byte) (*Names, error) {
 		n.clear()
 	}
 	return n, nil
+}
+
+// newNames returns names that know nothing, and are of no file.
+func newNames() *Names {
+	n := &Names{}
+	n.clear()
+	return n
 }
 
 func (n *Names) clear() {
