@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,6 +40,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// Small worlds are made and thrown away by the thousand. Each run of a backup
+	// has buffers of 20 MiB, so without a limit that takes all of the machine.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(2 << 30)
 	code := m.Run()
 	if path, err := program(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))

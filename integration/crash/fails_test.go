@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemark-backup/tidemark/integration/sim"
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -42,50 +46,68 @@ func TestEveryOperationFails(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	tried := 0
+	var tried atomic.Int64
 	for i, s := range w.prepare(t) {
+		group, inner := errgroup.WithContext(ctx)
+		group.SetLimit(2)
 		for _, f := range failures {
-			for _, for_ever := range []bool{false, true} {
-				for n := int64(1); ; n++ {
-					c, err := w.snapshot(sim.All, 0)
-					if err != nil {
-						t.Fatal(err)
+			for _, ever := range []bool{false, true} {
+				group.Go(func() error {
+					stride := int64(3)
+					if ever {
+						stride = 5 // what fails from there on fails at the next one, too
 					}
-					what := fmt.Sprintf("%s, operation %d, %s, for ever %v", s.name, n, f.name, for_ever)
-					more, err := c.failAt(ctx, s, n, f.on, f.fate, for_ever)
-					if err = errors.Join(err, c.gone()); err != nil {
-						t.Fatalf("%s: %v", what, err)
+					if os.Getenv("TIDEMARK_LONG") != "" {
+						stride = 1
 					}
-					if !more {
-						break
+					for n := int64(1); inner.Err() == nil; n += stride {
+						what := fmt.Sprintf("%s, operation %d, %s, for ever %v", s.name, n, f.name, ever)
+						c, err := w.snapshot(sim.All, 0)
+						if err != nil {
+							return err
+						}
+						more, err := c.failAt(ctx, s, n, f.on, f.fate, ever)
+						if err = errors.Join(err, c.gone()); err != nil {
+							return fmt.Errorf("%s: %w", what, err)
+						}
+						if !more {
+							break
+						}
+						tried.Add(1)
 					}
-					tried++
-				}
+					return nil
+				})
 			}
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
 		}
 		if err := s.run(w, ctx); err != nil {
 			t.Fatalf("step %d, %s: %v", i, s.name, err)
 		}
 	}
-	t.Logf("%d failures", tried)
+	t.Logf("%d failures", tried.Load())
 }
 
 // prepare makes a history, and returns the steps that come next.
 func (w *world) prepare(t *testing.T) []step {
 	t.Helper()
-	for round := range 3 {
+	const days = 7 // then a day has everything: points expire, packs go and move
+	for round := range days {
 		if err := w.change(newRandom(uint64(round))); err != nil {
 			t.Fatal(err)
 		}
-		if round == 2 {
+		if round == days-1 {
 			break
 		}
-		if err := w.backup(t.Context()); err != nil {
-			t.Fatal(err)
+		for _, s := range daily {
+			if err := s.run(w, t.Context()); err != nil {
+				t.Fatalf("%s: %v", s.name, err)
+			}
 		}
-		w.advance(25 * time.Hour)
+		w.night(round)
 	}
-	return recovery
+	return daily
 }
 
 // failAt takes a step whose n-th operation fails, or all from it on, and then
@@ -105,13 +127,19 @@ func (w *world) failAt(ctx context.Context, s step, n int64, on func(sim.Op) boo
 	if err != nil && !counter.hit() {
 		return false, err
 	}
-	if err != nil && fault.KindOf(err) == fault.Canceled {
+	if err != nil && errors.Is(err, context.Canceled) {
 		return false, fmt.Errorf("the reason is lost: %w", err)
+	}
+	if !counter.hit() {
+		return false, nil
 	}
 	for _, s := range recovery {
 		if err := s.run(w, ctx); err != nil {
 			return false, fmt.Errorf("afterwards, %s: %w", s.name, err)
 		}
 	}
-	return counter.hit(), w.verify(ctx)
+	if n%4 == 0 || os.Getenv("TIDEMARK_LONG") != "" {
+		return true, w.verify(ctx)
+	}
+	return true, w.whole(ctx, w.primary)
 }

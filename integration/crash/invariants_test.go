@@ -12,9 +12,10 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
-// whole checks that a repository has no damage, and that these points are there
-// and hold what they held.
-func (w *world) whole(ctx context.Context, s store.Store, points map[point.ID][32]byte) error {
+// whole checks that a repository has no damage, and that all points that were
+// acknowledged are there and hold what they held, but for those whose time was
+// over.
+func (w *world) whole(ctx context.Context, s store.Store) error {
 	r, err := w.open(ctx, s)
 	if err != nil {
 		return err
@@ -30,13 +31,13 @@ func (w *world) whole(ctx context.Context, s store.Store, points map[point.ID][3
 	if err != nil {
 		return err
 	}
-	found := 0
+	there := map[point.ID]bool{}
 	for _, p := range list {
-		want, ok := points[p.ID]
+		there[p.ID] = true
+		want, ok := w.points[p.ID]
 		if !ok {
 			continue // its reply was lost
 		}
-		found++
 		got, err := digest(ctx, r, p)
 		if err != nil {
 			return fmt.Errorf("point %d: %w", p.Sequence, err)
@@ -45,8 +46,10 @@ func (w *world) whole(ctx context.Context, s store.Store, points map[point.ID][3
 			return fmt.Errorf("point %d holds something else than when it was acknowledged: %w", p.Sequence, fault.Corrupt)
 		}
 	}
-	if found != len(points) {
-		return fmt.Errorf("%d of %d acknowledged points are there: %w", found, len(points), fault.NotExist)
+	for id := range w.points {
+		if !there[id] && !w.removed[id] {
+			return fmt.Errorf("point %s was acknowledged and is not there: %w", id.Short(), fault.NotExist)
+		}
 	}
 	return nil
 }
@@ -67,6 +70,9 @@ func (w *world) closed(ctx context.Context, s store.Store) error {
 		return err
 	}
 	for _, f := range report.Findings {
+		if s == store.Store(w.primary) && w.damaged && f.Kind == scrub.Damaged {
+			continue // it waits for its repair
+		}
 		return fmt.Errorf("scrub: %s: %w", f, f.Err)
 	}
 	return nil

@@ -291,8 +291,9 @@ func powerLoss(t *testing.T, p *powered, careless bool) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(7, 7))
-	broken := 0
+	broken, seen := 0, 0
 	for i := range states {
+		seen++
 		at := random.IntN(len(log) + 1)
 		p.disk.set(lost(before, log, at, i%3 == 0, random))
 		if err := p.mount(); err != nil {
@@ -312,7 +313,10 @@ func powerLoss(t *testing.T, p *powered, careless bool) {
 			break
 		}
 	}
-	t.Logf("%d events, %d of the states broken", len(log), broken)
+	t.Logf("%d events, %d of %d states broken", len(log), broken, seen)
+	if careless {
+		t.Logf("| no fsync | power | %d states | %d of them broken |", seen, broken)
+	}
 	if careless && broken == 0 {
 		t.Error("without syncing nothing was lost: this test shows nothing")
 	}

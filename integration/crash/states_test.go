@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,17 +25,31 @@ type step struct {
 // daily is what happens on a day.
 var daily = []step{
 	{"backup", (*world).backup},
+	{"prune", (*world).prunePrimary},
+	{"replicate", (*world).replicate},
+	{"prune of the replica", (*world).pruneReplica},
+	{"repair", func(w *world, ctx context.Context) error {
+		if err := w.damage(newRandom(uint64(len(w.points)))); err != nil {
+			return err
+		}
+		return w.repair(ctx)
+	}},
 }
 
 // recovery is what happens after a crash, without anybody's help.
 var recovery = []step{
+	{"repair", (*world).repair},
 	{"backup", (*world).backup},
+	{"prune", (*world).prunePrimary},
+	{"replicate", (*world).replicate},
 }
 
 // crasher takes a world through its steps and looks at what every crash would
 // leave.
 type crasher struct {
 	seed   uint64
+	rounds int    // days of a history
+	from   int    // the first day on which crashes are looked at
 	mutant mutant // what is wrong with the program; none
 	depth  int    // crashes of recoveries, and of those
 	states atomic.Int64
@@ -43,7 +58,8 @@ type crasher struct {
 	failed atomic.Bool
 
 	mu      sync.Mutex
-	problem error // the first one
+	problem error          // the first one
+	crashes map[string]int // by the kind of object that an operation was on
 }
 
 // state is a world after a crash.
@@ -82,12 +98,14 @@ func (c *crasher) look(ctx context.Context, s state) {
 	if s.depth < c.depth {
 		again = 1 + random.Int64N(30)
 	}
-	err := errors.Join(s.closed(ctx, s.primary), s.closed(ctx, s.replica), s.lose(random))
+	err := errors.Join(s.closed(ctx, s.replica), s.closed(ctx, s.primary), s.lose(random))
 	if err == nil {
 		err = c.run(ctx, s, recovery, again)
 	}
-	if err == nil {
+	if err == nil && (s.seed%4 == 0 || os.Getenv("TIDEMARK_LONG") != "") {
 		err = s.verify(ctx)
+	} else if err == nil {
+		err = s.whole(ctx, s.primary)
 	}
 	if err = errors.Join(err, s.gone()); err != nil {
 		c.fail(fmt.Errorf("crashed at %s: %w", s.what, err))
@@ -148,7 +166,7 @@ func (c *crasher) run(ctx context.Context, s state, steps []step, at int64) erro
 			if s.depth > 0 && n != at {
 				return sim.Fate{}
 			}
-			c.crash(ctx, s, fmt.Sprintf("%s, %s of %s: %s", s.what, now, place, op), n)
+			c.crash(ctx, s, fmt.Sprintf("%s, %s of %s: %s", s.what, now, place, op), op, n)
 			return sim.Fate{}
 		}
 	}
@@ -171,7 +189,14 @@ func (c *crasher) run(ctx context.Context, s state, steps []step, at int64) erro
 }
 
 // crash queues the states that a crash at this moment can leave.
-func (c *crasher) crash(ctx context.Context, s state, what string, n int64) {
+func (c *crasher) crash(ctx context.Context, s state, what string, op sim.Op, n int64) {
+	kind, _, _ := strings.Cut(op.Name, "/")
+	c.mu.Lock()
+	if c.crashes == nil {
+		c.crashes = map[string]int{}
+	}
+	c.crashes[string(op.Verb)+" "+kind]++
+	c.mu.Unlock()
 	for kept := range sim.Share(sim.NumShares) {
 		if s.depth > 0 && int64(kept) != n%int64(sim.NumShares) || c.failed.Load() {
 			continue
@@ -196,25 +221,36 @@ func (c *crasher) crash(ctx context.Context, s state, what string, n int64) {
 
 // verify checks everything that must hold after a recovery.
 func (w *world) verify(ctx context.Context) error {
-	return errors.Join(w.whole(ctx, w.primary, w.points), w.closed(ctx, w.primary), w.closed(ctx, w.replica))
+	return errors.Join(w.whole(ctx, w.primary), w.whole(ctx, w.replica), w.closed(ctx, w.primary), w.closed(ctx, w.replica))
 }
 
 // Whatever is cut short and wherever: the next run goes on from there.
 func TestCrashAfterEveryOperation(t *testing.T) {
-	want := int64(5000)
+	// The gate has time for the last three days of a history, of eleven: on these
+	// everything happens that does.
+	want, from := int64(500), 8
 	if os.Getenv("TIDEMARK_LONG") != "" {
-		want = 50_000
+		want, from = 50_000, 0
 	}
 	began := time.Now()
 	total := int64(0)
+	at := map[string]int{}
 	for seed := uint64(1); total < want; seed++ {
-		c := &crasher{seed: seed, depth: 2}
+		c := &crasher{seed: seed, depth: 2, rounds: 11, from: from}
 		if err := c.live(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		total += c.states.Load()
+		for what, n := range c.crashes {
+			at[what] += n
+		}
 	}
-	t.Logf("%d states in %v", total, time.Since(began).Round(time.Second))
+	t.Logf("%d states in %v, at %v", total, time.Since(began).Round(time.Second), at)
+	for _, what := range []string{"put points", "delete points", "put ledger", "put gc", "delete packs", "put containers", "put moved", "put healed", "delete live"} {
+		if at[what] == 0 && from == 0 {
+			t.Errorf("nothing crashed at: %s", what)
+		}
+	}
 }
 
 // live takes a world through a history, and returns what is wrong with any of
@@ -235,23 +271,39 @@ func (c *crasher) live(ctx context.Context) error {
 func (c *crasher) history(ctx context.Context, w *world) error {
 	s := state{world: w, what: "history"}
 	random := rand.New(rand.NewPCG(c.seed, 0))
-	for round := range 4 {
+	for round := range c.rounds {
 		if err := w.change(random); err != nil {
 			return err
 		}
 		s.what = fmt.Sprintf("round %d", round)
 		s.seed = uint64(round + 1)
-		if err := c.run(ctx, s, daily, 0); err != nil {
+		if err := c.day(ctx, s, round); err != nil {
 			return err
 		}
 		c.busy.Wait() // before the source changes
 		if c.failed.Load() {
 			return nil
 		}
-		w.advance(25 * time.Hour)
+		w.night(round)
 	}
 	return nil
 }
+
+// day takes a world through a day.
+func (c *crasher) day(ctx context.Context, s state, round int) error {
+	if round >= c.from {
+		return c.run(ctx, s, daily, 0)
+	}
+	for _, step := range daily {
+		if err := step.run(s.world, ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+// frame is what a frame of an image spans.
+const frame = 128 << 10
 
 // change changes the files: small ones, a large one, an image of many frames.
 func (w *world) change(random *rand.Rand) error {
@@ -269,10 +321,18 @@ func (w *world) change(random *rand.Rand) error {
 		return err
 	}
 	defer f.Close()
-	for i := range 2 {
-		if _, err := f.WriteAt(noise(random.Uint64()>>44, 3000), int64(random.IntN(30)<<14+i)); err != nil {
-			return err
-		}
+	// Some frames of an image, so that frames die one by one. It shrinks well,
+	// and each block is another one.
+	first, n := random.IntN(7), 3
+	if info, err := f.Stat(); err != nil || info.Size() == 0 {
+		first, n = 0, 10
+	}
+	b := make([]byte, n*frame)
+	for at := 0; at < len(b); at += 16 << 10 {
+		copy(b[at:], noise(random.Uint64()>>44, 40))
+	}
+	if _, err := f.WriteAt(b, int64(first*frame)); err != nil {
+		return err
 	}
 	return os.Symlink("large", filepath.Join(w.source(), fmt.Sprint("link", random.Uint32())))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tidemark-backup/tidemark/repo"
 )
@@ -42,9 +44,36 @@ func (p *place) tidemark(path string, args ...string) []string {
 }
 
 // commands are what is killed, in order: each works on what those before left.
-func (p *place) commands() [][]string {
-	return [][]string{
-		{"backup", p.Source},
+// A prune finds what a backup that died has left, and writes that down.
+var commands = []func(p *place) []string{
+	func(p *place) []string { return []string{"backup", p.Source} },
+	func(*place) []string { return []string{"prune"} },
+	func(p *place) []string { return []string{"vault", "replicate", p.replica()} },
+}
+
+func (p *place) replica() string { return p.Vault + " replica" }
+
+// orphan leaves packs that no point names, and makes all there is three days old.
+func (p *place) orphan(t *testing.T) {
+	t.Helper()
+	p.write("orphan", noise(77, 900_000))
+	o := p.orders
+	o.KillAt, o.Stored = 1, true
+	if !runToDeath(t, o) {
+		t.Fatal("the backup did not die")
+	}
+	if err := os.Remove(filepath.Join(p.Source, "orphan")); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().Add(-72 * time.Hour)
+	err := filepath.WalkDir(p.Vault, func(path string, e iofs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			err = os.Chtimes(path, before, before)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -53,7 +82,11 @@ func (p *place) copyTo(t *testing.T, dir string) *place {
 	t.Helper()
 	c := &place{t: t, orders: p.orders}
 	c.Vault, c.State = filepath.Join(dir, "vault"), filepath.Join(dir, "state")
-	if err := errors.Join(copyFolder(p.Vault, c.Vault), copyFolder(p.State, c.State)); err != nil {
+	err := errors.Join(copyFolder(p.Vault, c.Vault), copyFolder(p.State, c.State))
+	if _, statErr := os.Stat(p.replica()); statErr == nil {
+		err = errors.Join(err, copyFolder(p.replica(), c.replica()))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -133,14 +166,14 @@ func TestKilledAtSystemCalls(t *testing.T) {
 	run(t, p.orders)
 	p.write("b", noise(3, 50_000))
 	p.write("large", noise(4, 700_000))
-	commands := p.commands()
+	p.orphan(t)
 	each := points / len(commands)
 	for i, args := range commands {
 		k := killer{place: p, path: path, dir: filepath.Join(dir, fmt.Sprint(i)), args: args, want: each}
 		k.all(t)
-		command := p.tidemark(path, args...)
+		command := p.tidemark(path, args(p)...)
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v: %s", args, err, out)
+			t.Fatalf("%v: %v: %s", command, err, out)
 		}
 	}
 }
@@ -149,7 +182,7 @@ func TestKilledAtSystemCalls(t *testing.T) {
 type killer struct {
 	*place
 	path, dir string
-	args      []string
+	args      func(*place) []string
 	want      int
 }
 
@@ -159,7 +192,7 @@ func (k *killer) all(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := k.copyTo(t, filepath.Join(k.dir, "full"))
-	_, calls, err := strace(full.tidemark(k.path, k.args...), call{}, filepath.Join(k.dir, "log"))
+	_, calls, err := strace(full.tidemark(k.path, k.args(full)...), call{}, filepath.Join(k.dir, "log"))
 	if err != nil || len(calls) < 10 {
 		t.Fatalf("%d system calls, %v", len(calls), err)
 	}
@@ -181,9 +214,9 @@ func (k *killer) all(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	t.Logf("%v: killed %d times of %d, at %d different calls", k.args[0], killed.Load(), k.want, len(calls))
+	t.Logf("%v: killed %d times of %d, at %d different calls", k.args(k.place)[:1], killed.Load(), k.want, len(calls))
 	if int(killed.Load()) < k.want/2 {
-		t.Errorf("%v was killed %d times of %d", k.args, killed.Load(), k.want)
+		t.Errorf("%v was killed %d times of %d", k.args(k.place), killed.Load(), k.want)
 	}
 }
 
@@ -194,18 +227,22 @@ func (k *killer) one(t *testing.T, dir string, at call) bool {
 		return false
 	}
 	c := k.copyTo(t, dir)
-	killed, _, err := strace(c.tidemark(k.path, k.args...), at, filepath.Join(dir, "log"))
+	killed, _, err := strace(c.tidemark(k.path, k.args(c)...), at, filepath.Join(dir, "log"))
 	if err != nil {
 		t.Errorf("killed at %v: %v", at, err)
 		return killed
 	}
-	command := c.tidemark(k.path, k.args...)
+	command := c.tidemark(k.path, k.args(c)...)
 	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 		t.Errorf("after a kill at %v: %v: %s", at, err, out)
 		return killed
 	}
 	c.check(true)
 	c.compare()
+	if _, err := os.Stat(c.replica()); err == nil {
+		c.Vault = c.replica()
+		c.check(true)
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Error(err)
 	}

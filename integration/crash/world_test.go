@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	iofs "io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,7 +20,14 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
+	"github.com/tidemark-backup/tidemark/repo/vault/keep"
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
+	"github.com/tidemark-backup/tidemark/repo/vault/live"
+	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
+	"github.com/tidemark-backup/tidemark/repo/vault/replicate"
+	"github.com/tidemark-backup/tidemark/repo/vault/retain"
+	"github.com/tidemark-backup/tidemark/repo/vault/scrub"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
@@ -28,10 +38,12 @@ type world struct {
 	primary *sim.Place
 	replica *sim.Place
 
-	mutant mutant // none: the program is as it is
+	mutant  mutant // none: the program is as it is
+	damaged bool   // something in the vault is damaged, and waits for repair
 
 	// What each acknowledged point held when it was acknowledged.
-	points map[point.ID][32]byte
+	points  map[point.ID][32]byte
+	removed map[point.ID]bool // those that the ledger lets go
 }
 
 // memory returns a folder for worlds that takes no disk, where there is one.
@@ -49,7 +61,7 @@ func newWorld(ctx context.Context) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, points: map[point.ID][32]byte{}}
+	w := &world{dir: dir, points: map[point.ID][32]byte{}, removed: map[point.ID]bool{}}
 	w.primary, w.replica = sim.NewPlace(time.Now()), sim.NewPlace(time.Now())
 	if err := os.Mkdir(w.source(), 0o755); err != nil {
 		return nil, err
@@ -58,7 +70,39 @@ func newWorld(ctx context.Context) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w, r.Keep(r.Local(w.state()), repo.Unattended)
+	if err := r.Keep(r.Local(w.state()), repo.Unattended); err != nil {
+		return nil, err
+	}
+	return w, w.setPolicy(ctx)
+}
+
+// setPolicy lets points live for a day.
+func (w *world) setPolicy(ctx context.Context) error {
+	r, err := w.open(ctx, w.primary)
+	if err != nil {
+		return err
+	}
+	d, err := r.Local(w.state()).Device()
+	if err != nil {
+		return err
+	}
+	b := r.Book()
+	reading, err := b.Read(ctx, w.vaultNow())
+	if err != nil {
+		return err
+	}
+	policy, err := retain.ParsePolicy([]byte(`{"others_days":1}`))
+	if err != nil {
+		return err
+	}
+	_, err = b.Append(ctx, d.Key, reading, func(s *retain.State, v retain.Verdict) ([]ledger.Record, error) {
+		e, err := s.Edit(policy, v)
+		if err != nil {
+			return nil, err
+		}
+		return e.Records, nil
+	})
+	return err
 }
 
 func (w *world) source() string { return filepath.Join(w.dir, "source") }
@@ -73,6 +117,17 @@ func (w *world) now() time.Time {
 func (w *world) advance(d time.Duration) {
 	w.primary.Advance(d)
 	w.replica.Advance(d)
+}
+
+// night lets a good day pass, so that what waits for a day need wait no longer.
+// The first one is shorter: a vault with no history takes more for a clock that
+// jumped.
+func (w *world) night(round int) {
+	if round == 0 {
+		w.advance(20 * time.Hour)
+		return
+	}
+	w.advance(26 * time.Hour)
 }
 
 func (w *world) write(name string, content []byte) error {
@@ -93,6 +148,14 @@ func (w *world) open(ctx context.Context, s store.Store) (*repo.Repository, erro
 	if err == nil && use != repo.Unattended {
 		err = fmt.Errorf("this machine has no keys: %w", fault.Locked)
 	}
+	if err == nil {
+		// The replica has a ledger of its own, and its reader here no memory.
+		l := r.Local(w.state())
+		if s == store.Store(w.replica) {
+			l = repo.Local{}
+		}
+		err = r.OpenLedger(ctx, l, repo.LedgerOptions{})
+	}
 	return r, err
 }
 
@@ -103,7 +166,7 @@ func (w *world) snapshot(kept sim.Share, seed uint64) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &world{dir: dir, mutant: w.mutant, primary: w.primary.Snapshot(kept, seed), replica: w.replica.Snapshot(kept, seed), points: maps.Clone(w.points)}
+	c := &world{dir: dir, mutant: w.mutant, damaged: w.damaged, primary: w.primary.Snapshot(kept, seed), replica: w.replica.Snapshot(kept, seed), points: maps.Clone(w.points), removed: maps.Clone(w.removed)}
 	if err := os.Symlink(w.source(), c.source()); err != nil {
 		return nil, err
 	}
@@ -134,7 +197,11 @@ func copyFolder(from, to string) error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(target, b, 0o600)
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(target, b, 0o600), os.Chtimes(target, info.ModTime(), info.ModTime()))
 	})
 }
 
@@ -173,6 +240,122 @@ func (w *world) backup(ctx context.Context) error {
 	return fmt.Errorf("point %s is acknowledged and not there: %w", s.Point.Short(), fault.NotExist)
 }
 
+// prune collects one of the two places.
+func (w *world) prune(ctx context.Context, s store.Store, name string) error {
+	d, err := repo.Local{Dir: filepath.Join(w.state(), "vault")}.Device()
+	if err != nil {
+		return err
+	}
+	id, err := scrub.Identify(ctx, s)
+	if err != nil {
+		return err
+	}
+	book, err := retain.Open(ctx, s, retain.Options{Repository: id, Memory: filepath.Join(w.state(), "vault", name)})
+	if err != nil {
+		return err
+	}
+	plan, err := keep.Prune(ctx, s, book, keep.Options{
+		Repository: id, Key: d.Key, Counts: filepath.Join(w.state(), "vault", name+" counts"), Machine: w.vaultNow,
+	})
+	if err != nil {
+		return err
+	}
+	// The retained points of this world live short; the ledger has the last word.
+	book.View(func(state *retain.State) {
+		for _, r := range state.Removed(0) {
+			if name == "primary" {
+				w.removed[r.ID] = true
+			}
+		}
+	})
+	if len(plan.Warnings) > 0 {
+		return fmt.Errorf("prune warns: %v: %w", plan.Warnings, fault.Internal)
+	}
+	return nil
+}
+
+func (w *world) prunePrimary(ctx context.Context) error {
+	return w.prune(ctx, w.mutant.collector(w.primary), "primary")
+}
+func (w *world) pruneReplica(ctx context.Context) error {
+	if err := w.prune(ctx, w.replica, "replica"); errors.Is(err, fault.NotExist) {
+		return nil // there is none yet
+	} else {
+		return err
+	}
+}
+
+// vaultNow is the vault's machine's clock.
+func (w *world) vaultNow() time.Time { return w.now().Add(-time.Hour) }
+
+// replicate copies to the replica.
+func (w *world) replicate(ctx context.Context) error {
+	d, err := repo.Local{Dir: filepath.Join(w.state(), "vault")}.Device()
+	if err != nil {
+		return err
+	}
+	report, err := replicate.Run(ctx, w.primary, w.replica, replicate.Options{
+		Key: d.Key, Now: w.now, Workers: 2,
+		SourceMemory: filepath.Join(w.state(), "vault", "source"), Memory: filepath.Join(w.state(), "vault", "replica"),
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range report.Problems {
+		return fmt.Errorf("replicate: %s: %w", p.Object, p.Err)
+	}
+	return nil
+}
+
+// damage flips a bit of a pack, and of a live page.
+func (w *world) damage(random *rand.Rand) error {
+	for _, prefix := range []string{pack.Prefix, live.Prefix} {
+		var names []string
+		for o, err := range w.primary.Mem().List(context.Background(), prefix) {
+			if err != nil {
+				return err
+			}
+			if _, err := w.replica.Mem().Get(context.Background(), o.Name, 0, nil); err == nil {
+				names = append(names, o.Name) // what it can be healed from
+			}
+		}
+		name, bit := names[random.IntN(len(names))], random.Uint64()
+		err := w.primary.Mem().Tamper(name, func(b []byte) []byte {
+			bit %= 8 * uint64(len(b))
+			b[bit/8] ^= 1 << (bit % 8)
+			return b
+		})
+		if err != nil {
+			return err
+		}
+	}
+	w.damaged = true
+	return nil
+}
+
+// repair heals from the replica.
+func (w *world) repair(ctx context.Context) error {
+	id, err := scrub.Identify(ctx, w.primary)
+	if err != nil {
+		return err
+	}
+	done, err := scrub.Repair(ctx, w.mutant.healer(w.primary), scrub.RepairOptions{
+		Options: scrub.Options{Repository: id, Now: w.now},
+		Sources: []scrub.Source{scrub.Replica("the replica", w.replica, id)},
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range done.Left {
+		return fmt.Errorf("repair leaves %s: %w", f, done.Why[f.Object])
+	}
+	w.damaged = false
+	return nil
+}
+
+// seed is that of all digests of this process.
+var seed = maphash.MakeSeed()
+
 // digest sums up all entries of a point and their content.
 func digest(ctx context.Context, r *repo.Repository, p *repo.Point) (sum [32]byte, err error) {
 	tree, err := r.Tree(ctx, p, table.Options{})
@@ -193,7 +376,7 @@ func digest(ctx context.Context, r *repo.Repository, p *repo.Point) (sum [32]byt
 	return [32]byte(h.Sum(nil)), nil
 }
 
-// content writes a file's bytes.
+// content sums up a file's bytes: in passing, as there are many of them.
 func content(ctx context.Context, h hash.Hash, r *repo.Repository, e *table.Entry) error {
 	h.Write(e.Inline)
 	for x, err := range table.OpenExtents(r, e, table.Options{}).From(ctx, 0) {
@@ -208,7 +391,7 @@ func content(ctx context.Context, h hash.Hash, r *repo.Repository, e *table.Entr
 		if err := r.ReadRaw(ctx, x.Pack, x.Offset, b); err != nil {
 			return err
 		}
-		h.Write(b)
+		_ = binary.Write(h, binary.LittleEndian, maphash.Bytes(seed, b))
 	}
 	return nil
 }
