@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,6 +51,23 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// buildProgram builds the program itself, with flags.
+func buildProgram(flags ...string) (string, error) {
+	dir, err := os.MkdirTemp("", "tidemark-program")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "tidemark")
+	args := append(append([]string{"build"}, flags...), "-o", path, "github.com/tidemark-backup/tidemark/cmd/tidemark")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+}
+
+// program builds the program once, for all tests.
+var program = sync.OnceValues(func() (string, error) { return buildProgram() })
 
 // obey backs up, and prints the summary.
 func obey(text string) error {

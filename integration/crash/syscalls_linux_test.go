@@ -21,23 +21,6 @@ import (
 // changing are the system calls that change files, or make changes last.
 const changing = "openat,write,pwrite64,fsync,fdatasync,?rename,?renameat,renameat2,?link,linkat,?unlink,unlinkat,?mkdir,mkdirat,ftruncate,fallocate,close,flock"
 
-// program builds the program itself, with flags.
-func buildProgram(flags ...string) (string, error) {
-	dir, err := os.MkdirTemp("", "tidemark-program")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "tidemark")
-	args := append(append([]string{"build"}, flags...), "-o", path, "github.com/tidemark-backup/tidemark/cmd/tidemark")
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-}
-
-// program builds the program once, for all tests.
-var program = sync.OnceValues(func() (string, error) { return buildProgram() })
-
 // tidemark returns the program's command in a place.
 func (p *place) tidemark(path string, args ...string) []string {
 	return append([]string{path, "-q", "-r", p.Vault, "--cache-dir", p.State}, args...)
