@@ -258,7 +258,10 @@ func TestWritersBesidePrunes(t *testing.T) {
 			}
 			return out
 		})
-		k.sleep([]time.Duration{25 * time.Hour, 15 * 24 * time.Hour}[points%2])
+		mu.Lock()
+		odd := points % 2
+		mu.Unlock()
+		k.sleep([]time.Duration{25 * time.Hour, 15 * 24 * time.Hour}[odd])
 		time.Sleep(200 * time.Millisecond)
 	}
 	stop()

@@ -94,6 +94,11 @@ func (c *Cutter) Cut(data []byte) int {
 // the processor idle. As a hash forgets everything older than 64 bytes, four
 // lanes a fixed way apart are hashed side by side. A hit in a later lane is
 // the answer only if what lies before it, and was not looked at yet, has none.
+//
+// These three read byte after byte what hashers and sealers read, too: there
+// the race detector looks, and here it would only take its time.
+//
+//go:norace
 func (c *Cutter) find(data []byte, from, to int, limit uint64) int {
 	gear := &c.gear
 	if to-from < 4*lane {
@@ -133,6 +138,8 @@ func (c *Cutter) find(data []byte, from, to int, limit uint64) int {
 }
 
 // findFew is find for few positions.
+//
+//go:norace
 func (c *Cutter) findFew(data []byte, from, to int, limit uint64) int {
 	if from >= to {
 		return to
@@ -149,6 +156,8 @@ func (c *Cutter) findFew(data []byte, from, to int, limit uint64) int {
 
 // warm returns the state from which one more step, over data[at-1], gives
 // the hash of position at.
+//
+//go:norace
 func (c *Cutter) warm(data []byte, at int) uint64 {
 	var h uint64
 	for _, b := range data[at-window : at-1] {
