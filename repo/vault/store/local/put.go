@@ -23,6 +23,13 @@ import (
 // Put lasts a day, and who writes slowly keeps touching the file.
 const leftoverAge = 24 * time.Hour
 
+// errGone says that a name was taken when it was looked at, and then deleted
+// before its content could be compared: the object is to be stored after all.
+var errGone = fmt.Errorf("it is deleted again and again while it is stored: %w", fault.Unavailable)
+
+// maxGone is how often a Put begins again because of that.
+const maxGone = 10
+
 // Put implements store.Store.
 func (d *Dir) Put(ctx context.Context, name string, data []byte) error {
 	return d.PutPaced(ctx, name, data, nil)
@@ -34,6 +41,9 @@ func (d *Dir) PutPaced(ctx context.Context, name string, data []byte, pace func(
 		return fmt.Errorf("put into %s: %w", d.root, err)
 	}
 	err := d.put(ctx, name, data, pace)
+	for n := 0; errors.Is(err, errGone) && n < maxGone; n++ {
+		err = d.put(ctx, name, data, pace)
+	}
 	if fault.KindOf(err) == fault.NotDir {
 		err = fmt.Errorf("a part of the name is an object: %w: %w", fault.Invalid, err)
 	}
@@ -126,6 +136,9 @@ func (d *Dir) confirm(name string, data []byte) error {
 func sameContent(path string, data []byte) (bool, error) {
 	file, size, err := openObject(path)
 	if errors.Is(err, iofs.ErrNotExist) {
+		if _, err := os.Lstat(path); errors.Is(err, iofs.ErrNotExist) {
+			return false, errGone
+		}
 		return false, fmt.Errorf("the name is taken by what is no file: %w", fault.Invalid)
 	}
 	if err != nil {
