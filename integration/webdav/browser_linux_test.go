@@ -26,7 +26,10 @@ type chromium struct {
 
 func newChromium(t *testing.T) *chromium {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "tidemark-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--user-data-dir="+dir, "--remote-debugging-port=0", "--window-size=1100,800", "about:blank")
 	if err := c.Start(); err != nil {
@@ -34,7 +37,14 @@ func newChromium(t *testing.T) *chromium {
 	}
 	t.Cleanup(func() {
 		_ = c.Process.Kill()
-		_ = c.Wait() // whose error is that it was killed
+		_ = c.Wait()    // whose error is that it was killed
+		for range 100 { // its children go on writing there for a moment
+			if os.RemoveAll(dir) == nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("%s cannot be removed", dir)
 	})
 	var port, path string
 	for range 300 {
