@@ -152,6 +152,8 @@ type world struct {
 	reading sync.Mutex
 	books   map[*Place]*retain.Book // what was read of the ledgers so far
 
+	received map[point.ID]time.Time // when a ledger first had a receipt, in true time
+
 	mu      sync.Mutex
 	points  map[point.ID]promise
 	copies  map[point.ID]promise // that the replica has taken over
@@ -159,7 +161,7 @@ type world struct {
 }
 
 func (t *template) world(seed uint64, dir string) (*world, error) {
-	w := &world{seed: seed, repository: t.repository, dir: dir, chunks: t.chunks, truth: began, books: map[*Place]*retain.Book{}, points: map[point.ID]promise{}, copies: map[point.ID]promise{}, garbage: map[string]bool{}}
+	w := &world{seed: seed, repository: t.repository, dir: dir, chunks: t.chunks, truth: began, books: map[*Place]*retain.Book{}, points: map[point.ID]promise{}, received: map[point.ID]time.Time{}, copies: map[point.ID]promise{}, garbage: map[string]bool{}}
 	w.actors, w.counts = map[string]*actor{}, map[string]int{}
 	w.random = rand.New(rand.NewPCG(seed, 7))
 	w.primary, w.replica = t.place.Snapshot(All, 0), NewPlace(began)
