@@ -125,3 +125,31 @@ func TestBackNeedsTwoClocks(t *testing.T) {
 		t.Errorf("%+v", s.Faults)
 	}
 }
+
+// A point that is deleted while the vault's time stands still can be had back
+// for 14 days from then, also once the operator has put time forward.
+func TestDeletedWhileTimeStandsStill(t *testing.T) {
+	v := newVault(t, "2026-01-01 00:00")
+	v.policy(`{"daily": {"keep": 7}}`)
+	v.arrive()
+	v.arrive()
+	v.now = v.now.Add(60 * oneDay)
+	if j := v.judge(); !j.Suspended {
+		t.Fatalf("%+v", j)
+	}
+	if err := v.delete(1); err != nil {
+		t.Fatal(err)
+	}
+	v.confirm()
+	v.days(13)
+	v.prune()
+	if !v.kept(1) {
+		t.Error("the point is gone before its 14 days were over")
+	}
+	v.days(2)
+	v.prune()
+	if v.kept(1) {
+		t.Error("the point stays after its 14 days")
+	}
+	v.lawful()
+}

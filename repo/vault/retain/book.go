@@ -129,7 +129,7 @@ func (b *Book) Admit(ctx context.Context, key ed25519.PrivateKey, r Reading, arr
 			} else if len(records) == maxBatch {
 				continue
 			}
-			at := max(r.Place, v.Now)
+			at := v.Latest
 			if a.Stored > 0 {
 				at = min(at, max(a.Stored, trial.arrivalBefore(a.Sequence)))
 			}

@@ -27,6 +27,7 @@ type Reading struct {
 // Verdict is what a State makes of a Reading.
 type Verdict struct {
 	Now       int64  // the vault's now
+	Latest    int64  // that, or what the place's clock says, if it is later: promises count from it
 	Suspended bool   // nothing expires, and nothing is removed for good
 	Why       string // of the suspension
 	// Confirm says whether the operator's word ends the suspension.
@@ -82,7 +83,7 @@ func clamp(t int64) int64 { return min(max(t, 0), maxTime) }
 // Judge says what time it is in the vault.
 func (s *State) Judge(r Reading) Verdict {
 	now, jumped := s.time(r)
-	v := Verdict{Now: now}
+	v := Verdict{Now: now, Latest: max(now, clamp(r.Place))}
 	off := r.Place - r.Machine
 	if s.confirmed != nil {
 		off -= s.confirmed.Place - s.confirmed.Machine

@@ -106,7 +106,7 @@ func (s *State) Edit(next *Policy, v Verdict) (*Edit, error) {
 		trial.points[p.Sequence].Tags = tags
 		(&folding{State: trial, entry: entry}).take(tags)
 	}
-	gone := v.Now + trial.grace()
+	gone := v.Latest + trial.grace()
 	for _, p := range trial.Shown() {
 		if trial.over(p, v.Now) && !s.over(s.points[p.Sequence], v.Now) {
 			if isImmutable(s.Policy) || isImmutable(next) {

@@ -20,7 +20,7 @@ func (s *State) Delete(v Verdict, sequence uint64) ([]ledger.Record, error) {
 	if s.immutable() && !s.over(p, v.Now) {
 		return nil, fmt.Errorf("delete point %s: points are immutable, and this one has not expired: %w", p.ID.Short(), fault.Denied)
 	}
-	return []ledger.Record{ledger.Deleted{Sequence: sequence, Why: ledger.ByHand, GoneAfter: v.Now + s.grace()}}, nil
+	return []ledger.Record{ledger.Deleted{Sequence: sequence, Why: ledger.ByHand, GoneAfter: v.Latest + s.grace()}}, nil
 }
 
 // Undelete returns what brings a deleted point back. One that no tag keeps
