@@ -42,6 +42,7 @@ import (
 // Task is what a Runner is to do.
 type Task struct {
 	Policy   config.Policy
+	Chore    *config.Maintenance // what is to be done instead of a backup; nil: a backup
 	Job      uint64
 	Until    time.Time // the point is kept at least so long; zero: as the policy says
 	Progress *backup.Progress
@@ -52,6 +53,8 @@ type Task struct {
 
 	// Warn tells what belongs into the job's record and is no file.
 	Warn func(what string, err error)
+	// Tell says in words what a chore did.
+	Tell func(result string)
 }
 
 // Runner does one job. It returns once nothing of it goes on any more.
@@ -107,7 +110,8 @@ type Agent struct {
 // policy is one of the configuration, and how far it is.
 type policy struct {
 	config.Policy
-	rule  *schedule.Schedule // nil: it has none
+	chore *config.Maintenance // nil: it backs up
+	rule  *schedule.Schedule  // nil: it has none
 	table *schedule.Table
 	journal.Progress
 
@@ -127,6 +131,7 @@ type running struct {
 
 	mu       sync.Mutex
 	warnings []journal.Warning
+	result   string
 
 	moved [3]int64
 	still time.Duration // for which nothing has moved, while the machine was awake
@@ -336,8 +341,11 @@ func (a *Agent) startDue(now time.Time) {
 	}
 	slices.SortStableFunc(due, func(x, y candidate) int { return x.since.Compare(y.since) })
 	for i, c := range due {
-		if len(a.running) >= limit {
-			return
+		if c.chore == nil && a.backups() >= limit {
+			continue
+		}
+		if c.chore != nil && a.tidying() {
+			continue
 		}
 		waits := func(other candidate) bool { return a.running[other.LastJob] == nil && overlap(other.Paths, c.Paths) }
 		if a.busy(c.policy) != nil || slices.ContainsFunc(due[:i], waits) {
@@ -368,7 +376,7 @@ func (p *policy) ready(now time.Time) (journal.Trigger, time.Time, bool) {
 // busy returns a job that keeps the policy from running now.
 func (a *Agent) busy(p *policy) *running {
 	for _, r := range a.running {
-		if r.policy.Name == p.Name || overlap(r.policy.Paths, p.Paths) {
+		if r.policy.Name == p.Name || overlap(r.policy.Paths, p.Paths) || sameChore(p.chore, r.policy.chore) {
 			return r
 		}
 	}
@@ -400,7 +408,11 @@ func (a *Agent) listen(now time.Time) {
 		if !p.LastPoint.IsZero() {
 			since = "since " + p.LastPoint.In(a.o.Zone).Format(time.DateTime)
 		}
-		text := fmt.Sprintf("no recovery point %s: %d were due", since, p.SilentOrDefault())
+		what := "no recovery point"
+		if p.chore != nil {
+			what = "no " + string(p.chore.Task) + " was done"
+		}
+		text := fmt.Sprintf("%s %s: %d were due", what, since, p.SilentOrDefault())
 		p.silent = time.Time{} // until the next point, or start
 		err := a.o.Journal.Update(func(tx *journal.Tx) error {
 			if tx.IsActive(journal.Silent, p.Name) {

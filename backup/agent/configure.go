@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/backup/config"
@@ -18,8 +19,8 @@ func (a *Agent) load(conf config.Config) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range conf.Policies {
-		p := &policy{Policy: c}
+	for _, p := range planned(&conf) {
+		c := &p.Policy
 		if !c.Schedule.IsZero() {
 			if p.rule, err = schedule.New(c.Schedule, a.o.Zone); err != nil {
 				return err
@@ -39,11 +40,11 @@ func (a *Agent) load(conf config.Config) error {
 			}
 		}
 		for _, old := range a.policies {
-			if conf.Policy(old.Name) != nil {
+			if slices.ContainsFunc(list, func(p *policy) bool { return p.Name == old.Name }) {
 				continue
 			}
-			for _, kind := range []journal.Kind{journal.BackupFailed, journal.BackupWarnings, journal.Silent} {
-				if err := tx.Resolve(kind, old.Name, "the policy is gone", now); err != nil {
+			for _, kind := range kindsOf(old.chore).all() {
+				if err := tx.Resolve(kind, old.Name, "it is gone from the configuration", now); err != nil {
 					return err
 				}
 			}

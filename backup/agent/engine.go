@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,9 +18,6 @@ import (
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
 	"github.com/tidemark-backup/tidemark/repo/vault/retain"
-	"github.com/tidemark-backup/tidemark/repo/vault/store"
-	"github.com/tidemark-backup/tidemark/repo/vault/store/all"
-	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
 )
 
 // Engine is the Runner that backs up: hooks, the repository, the point.
@@ -34,6 +30,9 @@ type Engine struct {
 
 // Run implements Runner.
 func (e *Engine) Run(ctx context.Context, t *Task) (*backup.Summary, error) {
+	if t.Chore != nil {
+		return nil, e.upkeep(ctx, t)
+	}
 	event := hook.Event{Policy: t.Policy.Name, Job: strconv.FormatUint(t.Job, 10)}
 	warn := func(err error) { t.Warn("hook", err) }
 	var s *backup.Summary
@@ -86,34 +85,34 @@ func (e *Engine) backup(ctx context.Context, t *Task) (_ *backup.Summary, err er
 
 // open opens the policy's repository for writing, within the rates.
 func (e *Engine) open(ctx context.Context, t *Task) (*repo.Repository, repo.Local, func() error, error) {
-	address := t.Policy.Repository
-	place, err := all.Open(ctx, address)
+	return e.openWith(ctx, t, (*repo.Repository).CanWrite)
+}
+
+// openWith opens the repository with the keys that this machine keeps, and with
+// the passphrase if they are not enough.
+func (e *Engine) openWith(ctx context.Context, t *Task, enough func(*repo.Repository) bool) (*repo.Repository, repo.Local, func() error, error) {
+	s, closing, err := t.place(ctx)
 	if err != nil {
 		return nil, repo.Local{}, nil, err
 	}
-	closing := func() error { return nil }
-	if c, ok := place.(io.Closer); ok {
-		closing = c.Close
-	}
-	var s store.Store = limit.New(limit.New(place, t.All), t.Own)
 	r, err := repo.Open(ctx, s, repo.Options{})
 	if err != nil {
 		return nil, repo.Local{}, nil, errors.Join(err, closing())
 	}
-	local := repo.LocalOf(e.Dir, r.ID, address)
-	if err := e.unlock(ctx, r, local); err != nil {
+	local := repo.LocalOf(e.Dir, r.ID, t.Policy.Repository)
+	if err := e.unlock(ctx, r, local, enough); err != nil {
 		return nil, repo.Local{}, nil, errors.Join(err, closing())
 	}
 	return r, local, closing, nil
 }
 
-func (e *Engine) unlock(ctx context.Context, r *repo.Repository, local repo.Local) error {
+func (e *Engine) unlock(ctx context.Context, r *repo.Repository, local repo.Local, enough func(*repo.Repository) bool) error {
 	if _, err := r.Grant(ctx, local); err != nil {
 		return err
 	}
-	if !r.CanWrite() {
+	if !enough(r) {
 		if e.Passphrase == nil {
-			return fmt.Errorf("open the repository: this machine keeps no keys for it in %s, and no passphrase is configured: %w", local.Dir, fault.Locked)
+			return fmt.Errorf("open the repository: this machine keeps no keys for that in %s, and no passphrase is configured: %w", local.Dir, fault.Locked)
 		}
 		passphrase, err := e.Passphrase(ctx)
 		if err != nil {

@@ -16,6 +16,9 @@ import (
 func (a *Agent) begin(p *policy, trigger journal.Trigger, due, until, now time.Time) (*running, error) {
 	r := &running{policy: p, progress: &backup.Progress{}, own: limit.NewRate(p.table.Rate(now), a.o.Now)}
 	r.Job = journal.Job{Policy: p.Name, Trigger: trigger, State: journal.InProgress, Due: due, Started: now}
+	if p.chore != nil {
+		r.Task = string(p.chore.Task)
+	}
 	next := p.Progress
 	if trigger == journal.Scheduled {
 		next.Handled, next.Attempt = now, 0
@@ -43,7 +46,7 @@ func (a *Agent) begin(p *policy, trigger journal.Trigger, due, until, now time.T
 	r.cancel = cancel
 	a.running[r.ID] = r
 	a.o.Log.Info("job begins", "job", r.ID, "policy", p.Name, "trigger", trigger)
-	task := &Task{Policy: p.Policy, Job: r.ID, Until: until, Progress: r.progress, All: a.rate, Own: r.own, Waits: &r.waits, Warn: r.warn}
+	task := &Task{Policy: p.Policy, Chore: p.chore, Job: r.ID, Until: until, Progress: r.progress, All: a.rate, Own: r.own, Waits: &r.waits, Warn: r.warn, Tell: r.tell}
 	a.jobs.Go(func() {
 		summary, err := a.attempt(ctx, task)
 		a.finish(ctx, r, summary, err)
@@ -66,6 +69,12 @@ func (r *running) warn(what string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.warnings = append(r.warnings, journal.Warning{Path: what, Reason: err.Error()})
+}
+
+func (r *running) tell(result string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result = result
 }
 
 // watch stops a job in which nothing moves.
@@ -152,7 +161,7 @@ func (a *Agent) record(r *running, s *backup.Summary, err error, now time.Time) 
 		if err := tx.PutProgress(j.Policy, progress); err != nil {
 			return err
 		}
-		return alerts(tx, &j, warnings, &progress, now)
+		return kindsOf(r.policy.chore).alerts(tx, &j, warnings, &progress, now)
 	})
 	if writing != nil {
 		return writing
@@ -185,6 +194,7 @@ func (a *Agent) follow(old *policy, progress journal.Progress) {
 func (r *running) take(j *journal.Job, s *backup.Summary) []journal.Warning {
 	r.mu.Lock()
 	list := append([]journal.Warning{}, r.warnings...)
+	j.Result = r.result
 	r.mu.Unlock()
 	j.Warnings = uint64(len(list))
 	if s == nil {
@@ -212,38 +222,6 @@ func worthwhile(err error) bool {
 	return true
 }
 
-// alerts raises and ends what follows from a job. One that somebody cancelled
-// is no news.
-func alerts(tx *journal.Tx, j *journal.Job, warnings []journal.Warning, p *journal.Progress, now time.Time) error {
-	if j.State == journal.Completed || j.State == journal.Warned {
-		note := fmt.Sprintf("job %d wrote a point", j.ID)
-		if err := errors.Join(tx.Resolve(journal.BackupFailed, j.Policy, note, now), tx.Resolve(journal.Silent, j.Policy, note, now)); err != nil {
-			return err
-		}
-	}
-	switch j.State {
-	case journal.Completed:
-		return tx.Resolve(journal.BackupWarnings, j.Policy, fmt.Sprintf("job %d had no warnings", j.ID), now)
-	case journal.Warned:
-		text := fmt.Sprintf("job %d: %d warnings", j.ID, j.Warnings)
-		if j.Warnings == 1 {
-			text = fmt.Sprintf("job %d: a warning", j.ID)
-		}
-		if len(warnings) > 0 {
-			text += fmt.Sprintf("; the first: %s: %s", warnings[0].Path, warnings[0].Reason)
-		}
-		return tx.Raise(journal.Alert{Severity: journal.SeverityWarning, Kind: journal.BackupWarnings, Policy: j.Policy, Text: text, Job: j.ID}, now)
-	case journal.Failed:
-		again := !p.RetryAt.IsZero()
-		if again && now.Sub(p.Failing) < patience {
-			return nil
-		}
-		text := fmt.Sprintf("job %d failed: %s", j.ID, j.Error)
-		return tx.Raise(journal.Alert{Severity: journal.SeverityCritical, Kind: journal.BackupFailed, Policy: j.Policy, Text: text, Job: j.ID}, now)
-	}
-	return nil
-}
-
 // Start begins a job of a policy now, whatever its schedule says.
 func (a *Agent) Start(name string, until time.Time) (journal.Job, error) {
 	a.mu.Lock()
@@ -251,7 +229,7 @@ func (a *Agent) Start(name string, until time.Time) (journal.Job, error) {
 	p := a.policy(name)
 	switch {
 	case p == nil:
-		return journal.Job{}, fmt.Errorf("start a job of policy %q: the agent's configuration has no such policy: %w", name, fault.NotExist)
+		return journal.Job{}, fmt.Errorf("start a job of policy %q: the agent's configuration has no such policy, nor a [[maintenance]] of that name: %w", name, fault.NotExist)
 	case a.closed:
 		return journal.Job{}, fmt.Errorf("start a job of policy %q: the agent ends: %w", name, fault.Unavailable)
 	case a.pause.On:

@@ -21,6 +21,7 @@ type Status struct {
 	Pause    journal.Pause  `json:"pause"`
 	Rate     int64          `json:"rate"` // bytes a second for all jobs now; 0: no bound
 	Policies []PolicyStatus `json:"policies"`
+	Chores   []PolicyStatus `json:"maintenance"`
 	Alerts   AlertCount     `json:"alerts"` // active ones
 }
 
@@ -34,6 +35,7 @@ type AlertCount struct {
 // PolicyStatus is how a policy stands.
 type PolicyStatus struct {
 	Name       string       `json:"name"`
+	Task       string       `json:"task,omitempty"` // of a chore, for which LastPoint is when it was last done
 	Repository string       `json:"repository"`
 	Paths      []string     `json:"paths"`
 	Next       time.Time    `json:"next,omitzero"`     // when it is due, by its schedule
@@ -56,7 +58,7 @@ func (a *Agent) Status() (*Status, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.o.Now()
-	s := &Status{Version: a.o.Version, PID: os.Getpid(), Started: a.began, Pause: a.pause, Rate: a.table.Rate(now), Policies: []PolicyStatus{}}
+	s := &Status{Version: a.o.Version, PID: os.Getpid(), Started: a.began, Pause: a.pause, Rate: a.table.Rate(now), Policies: []PolicyStatus{}, Chores: []PolicyStatus{}}
 	err := a.o.Journal.View(func(tx *journal.Tx) error {
 		for _, p := range a.policies {
 			ps := PolicyStatus{Name: p.Name, Repository: p.Repository, Paths: p.Paths, Next: p.due, RetryAt: p.RetryAt, LastPoint: p.LastPoint}
@@ -68,11 +70,21 @@ func (a *Agent) Status() (*Status, error) {
 					ps.Running = r.status(now)
 				}
 			}
-			s.Policies = append(s.Policies, ps)
+			s.add(ps, p.chore)
 		}
 		return countAlerts(tx, s)
 	})
 	return s, err
+}
+
+// add puts a policy, or a chore, into its list.
+func (s *Status) add(ps PolicyStatus, chore *config.Maintenance) {
+	if chore == nil {
+		s.Policies = append(s.Policies, ps)
+		return
+	}
+	ps.Task = string(chore.Task)
+	s.Chores = append(s.Chores, ps)
 }
 
 func (c *AlertCount) add(a *journal.Alert) {
@@ -231,14 +243,13 @@ func Alerts(j *journal.Journal, ended bool) ([]journal.Alert, error) {
 // Past returns how an agent that does not run stood, for the policies of a
 // configuration.
 func Past(j *journal.Journal, conf *config.Config) (*Status, error) {
-	s := &Status{Policies: []PolicyStatus{}}
+	s := &Status{Policies: []PolicyStatus{}, Chores: []PolicyStatus{}}
 	err := j.View(func(tx *journal.Tx) error {
 		var err error
 		if s.Pause, err = tx.Pause(); err != nil {
 			return err
 		}
-		for i := range conf.Policies {
-			p := &conf.Policies[i]
+		for _, p := range planned(conf) {
 			progress, _, err := tx.Progress(p.Name)
 			if err != nil {
 				return err
@@ -247,7 +258,7 @@ func Past(j *journal.Journal, conf *config.Config) (*Status, error) {
 			if job, err := tx.Job(progress.LastJob); err == nil {
 				ps.LastJob = job
 			}
-			s.Policies = append(s.Policies, ps)
+			s.add(ps, p.chore)
 		}
 		return countAlerts(tx, s)
 	})

@@ -38,8 +38,9 @@ type Config struct {
 	Backup            Backup `toml:"backup"`
 	Vault             Vault  `toml:"vault"`
 
-	Agent    Agent    `toml:"agent"`
-	Policies []Policy `toml:"policy"`
+	Agent       Agent         `toml:"agent"`
+	Policies    []Policy      `toml:"policy"`
+	Maintenance []Maintenance `toml:"maintenance"`
 }
 
 // Vault is what is known of the place where the points are.
@@ -138,8 +139,10 @@ func Parse(data []byte, name, home string) (Config, error) {
 	if key, err := c.resolve(home); err != nil {
 		return fail(lineOf(data, placeOf(key)), "%s: %v", key, err)
 	}
-	if where, err := c.resolvePolicies(home); err != nil {
-		return fail(lineOf(data, where), "%s: %s", where, strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
+	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance} {
+		if where, err := resolve(home); err != nil {
+			return fail(lineOf(data, where), "%s: %s", where, strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
+		}
 	}
 	return c, nil
 }

@@ -155,16 +155,20 @@ func (p *Policy) resolve(home string) (place, error) {
 			}
 		}
 	}
-	for _, n := range []struct {
-		name  string
-		value *int
-		max   int
-	}{{"retries", p.Retries, maxRetries}, {"silent_after", p.SilentAfter, maxSilent}} {
-		if n.value != nil && (*n.value < 0 || *n.value > n.max) {
-			return place{n.name}, fmt.Errorf("%d, but 0 to %d are possible", *n.value, n.max)
-		}
+	if where, err := checkCount("retries", p.Retries, maxRetries); err != nil {
+		return where, err
+	}
+	if where, err := checkCount("silent_after", p.SilentAfter, maxSilent); err != nil {
+		return where, err
 	}
 	return p.check()
+}
+
+func checkCount(key string, n *int, most int) (place, error) {
+	if n != nil && (*n < 0 || *n > most) {
+		return place{key}, fmt.Errorf("%d, but 0 to %d are possible", *n, most)
+	}
+	return nil, nil
 }
 
 // check has the other packages look at what is theirs.

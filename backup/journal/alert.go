@@ -29,6 +29,10 @@ const (
 	BackupWarnings Kind = "backup_warnings"
 	Silent         Kind = "silent"        // no point for too long
 	Configuration  Kind = "configuration" // it cannot be read
+
+	Damage              Kind = "damage" // a chore found some
+	MaintenanceFailed   Kind = "maintenance_failed"
+	MaintenanceWarnings Kind = "maintenance_warnings"
 )
 
 // Alert is what somebody must know. While it is active, the same again is

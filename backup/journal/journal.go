@@ -81,7 +81,8 @@ const (
 // Job is one run.
 type Job struct {
 	ID      uint64    `json:"id"`
-	Policy  string    `json:"policy"`
+	Policy  string    `json:"policy"`         // or the name of a chore
+	Task    string    `json:"task,omitempty"` // which chore; "": a backup
 	Trigger Trigger   `json:"trigger"`
 	State   State     `json:"state"`
 	Due     time.Time `json:"due,omitzero"` // when it should have begun
@@ -91,6 +92,7 @@ type Job struct {
 	Error   string    `json:"error,omitempty"`
 	Kind    string    `json:"error_kind,omitempty"` // of failure, in words
 
+	Result   string `json:"result,omitempty"` // of a chore, in words
 	Point    string `json:"point,omitempty"`
 	Sequence uint64 `json:"sequence,omitempty"`
 

@@ -43,7 +43,7 @@ or failed. "jobs show" names each file that was skipped, and why.`,
 	c.Flags().StringVar(&f.Policy, "policy", "", "only those of this policy")
 	c.Flags().StringVar((*string)(&f.State), "state", "", "only those in this `STATE`: in_progress, cancelling, cancelled, completed, completed_with_warnings, failed")
 	c.Flags().IntVar(&f.Max, "max", 0, "only the newest `N`")
-	c.AddCommand(newJobsShow(app), newJobsCancel(app))
+	c.AddCommand(newJobsShow(app), newJobsStart(app), newJobsCancel(app))
 	return c
 }
 
@@ -61,7 +61,7 @@ func listJobs(ctx context.Context, app *cli.App, f agent.Filter) error {
 		app.Notef("There are no such jobs.")
 		return nil
 	}
-	rows := [][]string{{">JOB", "POLICY", "STATE", "STARTED", ">TOOK", ">FILES", ">STORED", ">WARNINGS", "WHY", "POINT OR ERROR"}}
+	rows := [][]string{{">JOB", "POLICY", "STATE", "STARTED", ">TOOK", ">FILES", ">STORED", ">WARNINGS", "WHY", "RESULT"}}
 	for i := range list {
 		j := &list[i]
 		rows = append(rows, []string{strconv.FormatUint(j.ID, 10), j.Policy, j.State.Text(), cli.Time(j.Started, app.Zone),
@@ -74,6 +74,9 @@ func listJobs(ctx context.Context, app *cli.App, f agent.Filter) error {
 func jobResult(j *journal.Job) string {
 	if j.Error != "" {
 		return cli.Quote(j.Error)
+	}
+	if j.Task != "" {
+		return cli.Quote(j.Result)
 	}
 	return shortID(j.Point)
 }
@@ -118,7 +121,11 @@ was skipped or changed while it was read, with the reason (the first 1,000).`,
 
 func printJob(app *cli.App, s *agent.JobStatus) {
 	j := &s.Job
-	app.Printf("job %d of policy %s: %s\n", j.ID, j.Policy, j.State.Text())
+	of := "policy"
+	if j.Task != "" {
+		of = "maintenance"
+	}
+	app.Printf("job %d of %s %s: %s\n", j.ID, of, j.Policy, j.State.Text())
 	app.Printf("  began     %s (%s)\n", cli.Time(j.Started, app.Zone), j.Trigger)
 	if !j.Ended.IsZero() {
 		app.Printf("  ended     %s, after %s\n", cli.Time(j.Ended, app.Zone), cli.Duration(j.Took(app.Now())))
@@ -126,12 +133,20 @@ func printJob(app *cli.App, s *agent.JobStatus) {
 	if j.Error != "" {
 		app.Printf("  error     %s\n", cli.Quote(j.Error))
 	}
+	if j.Task != "" {
+		app.Printf("  task      %s\n", j.Task)
+	}
+	if j.Result != "" {
+		app.Printf("  result    %s\n", cli.Quote(j.Result))
+	}
 	if j.Point != "" {
 		app.Printf("  point     %s\n", j.Point)
 		app.Printf("  entries   %s new, %s changed, %s removed\n", cli.Count(j.New), cli.Count(j.Changed), cli.Count(j.Removed))
 		app.Printf("  data      %s read, %s stored\n", cli.Size(j.BytesRead), cli.Size(j.BytesStored))
 	}
-	app.Printf("  files     %s, %s\n", cli.Count(j.Files), cli.Size(j.Bytes))
+	if j.Task == "" {
+		app.Printf("  files     %s, %s\n", cli.Count(j.Files), cli.Size(j.Bytes))
+	}
 	if s.Current != "" {
 		app.Printf("  at        %s\n", cli.Quote(s.Current))
 	}
@@ -141,6 +156,24 @@ func printJob(app *cli.App, s *agent.JobStatus) {
 	if more := j.Warnings - min(j.Warnings, uint64(len(s.Warnings))); more > 0 {
 		app.Printf("  warning   … and %s more\n", cli.Count(more))
 	}
+}
+
+func newJobsStart(app *cli.App) *cobra.Command {
+	var wait bool
+	c := &cobra.Command{
+		Use:   "start NAME…",
+		Short: "Have the agent do something now",
+		Long: `Have the agent run policies, or tasks of [[maintenance]], now, whatever their
+schedule says; "status" lists the names. --wait waits until the jobs are over:
+the exit code then is 1 if one failed, and 3 if one had warnings.`,
+		Example: `  tidemark jobs start prune --wait`,
+		Args:    arguments(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			return backupNow(c.Context(), app, args, time.Time{}, wait)
+		},
+	}
+	c.Flags().BoolVar(&wait, "wait", false, "wait until they are over")
+	return c
 }
 
 func newJobsCancel(app *cli.App) *cobra.Command {
@@ -234,11 +267,11 @@ func backupNow(ctx context.Context, app *cli.App, names []string, until time.Tim
 	for i := range jobs {
 		j := &jobs[i]
 		if !app.Globals.JSON {
-			app.Printf("job %d of policy %s: %s %s\n", j.ID, j.Policy, j.State.Text(), jobResult(j))
+			app.Printf("job %d of %s: %s %s\n", j.ID, j.Policy, j.State.Text(), jobResult(j))
 		}
 		warned = warned || j.State == journal.Warned
 		if j.State == journal.Failed || j.State == journal.Cancelled {
-			failed = errors.Join(failed, fmt.Errorf("job %d of policy %s: %s", j.ID, j.Policy, j.Error))
+			failed = errors.Join(failed, fmt.Errorf("job %d of %s: %s", j.ID, j.Policy, j.Error))
 		}
 	}
 	if failed == nil && warned {

@@ -16,7 +16,7 @@ func newOverview(app *cli.App) *cobra.Command {
 		Use:   "status",
 		Short: "Show how the agent's policies are",
 		Long: `Show each policy of the agent with its newest point and how old that is, its
-last job, and when it is due, and how many alerts are active. If no agent runs
+last job, and when it is due, each task of maintenance, and how many alerts are active. If no agent runs
 it reads the journal, and says so.
 
 The exit code is 3 if an alert is active, and 1 if no agent runs.`,
@@ -66,6 +66,20 @@ func printOverview(app *cli.App, s *agent.Status) error {
 	}
 	if err := cli.Table(app.Stdout, rows); err != nil {
 		return err
+	}
+	if len(s.Chores) > 0 {
+		rows := [][]string{{"MAINTENANCE", "TASK", "LAST DONE", "AGE", "LAST JOB", "NEXT"}}
+		for i := range s.Chores {
+			p := &s.Chores[i]
+			done, old := "never", ""
+			if !p.LastPoint.IsZero() {
+				done, old = cli.Time(p.LastPoint, app.Zone), age(app.Now().Sub(p.LastPoint).Truncate(time.Second))
+			}
+			rows = append(rows, []string{p.Name, p.Task, done, old, jobText(app, p), nextText(app, p)})
+		}
+		if err := cli.Table(app.Stdout, rows); err != nil {
+			return err
+		}
 	}
 	if s.Pause.On {
 		app.Printf("paused: %s\n", pauseText(app, s.Pause))
