@@ -39,6 +39,7 @@ import (
 type Job struct {
 	Paths         []string         // files and folders; absolute
 	Stream        *Stream          // instead of Paths; nil: none
+	Items         []*Stream        // beside Paths
 	Exclude       *exclude.Matcher // nil: nothing
 	ExcludeCaches bool             // leave out the content of folders with a CACHEDIR.TAG
 	OneFileSystem bool
@@ -48,6 +49,7 @@ type Job struct {
 	Renew         repo.HollowLimits // what is stored again so that old frames can go; zero: the default
 	Claim         repo.Step         // how often a long run claims what it has stored; zero: the default
 
+	Consistency                      repo.Consistency  // of the point; zero: its files are read live
 	Host, User, OS, Program, Version string            // of the point
 	ServerUsers                      []meta.ServerUser // of the server, for the point
 
@@ -80,6 +82,8 @@ type Summary struct {
 	Renewed uint64         // bytes stored again, so that frames of which little is needed can go
 	Warned  []repo.Warning // the first 1,000 of Statistics.Warnings
 	Skipped []string       // sockets, the first 1,000
+
+	Consistency repo.Consistency // of the point
 
 	// Receipt is what the vault's ledger says of the point. One that is missing
 	// is in Warned; its Sequence is 0 then.
@@ -127,11 +131,13 @@ func Run(ctx context.Context, r *repo.Repository, l repo.Local, job Job) (*Summa
 }
 
 func (j *Job) validate() error {
-	if j.Stream != nil {
-		j.Paths = []string{"/" + j.Stream.Name}
-		return j.Stream.validate()
+	if err := j.validateStreams(); err != nil {
+		return err
 	}
-	if len(j.Paths) == 0 {
+	if j.Stream != nil {
+		return nil
+	}
+	if len(j.Paths) == 0 && len(j.Items) == 0 {
 		return fmt.Errorf("backup: no paths given: %w", fault.Invalid)
 	}
 	var paths []string // the caller's stay as they are

@@ -44,7 +44,8 @@ type item struct {
 
 	name    string
 	stat    walk.Stat
-	isNew   bool // not in the last table
+	from    *Stream // of its content; nil: the file itself
+	isNew   bool    // not in the last table
 	size    int64
 	chunks  []piecePart // content of a small file, in the batch's arena
 	warning string      // something was not saved as it is

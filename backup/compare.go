@@ -28,11 +28,12 @@ type comparer struct {
 	key     []byte
 	batch   *batch
 	devices *devices
+	streams []*Stream // yet to come, by name
 }
 
 // compare sends every entry, in table order, to out: as it was, or to be read.
 func (r *run) compare(ctx context.Context, out chan<- *batch) error {
-	c := &comparer{job: r.job, run: r, devices: &r.devices}
+	c := &comparer{job: r.job, run: r, devices: &r.devices, streams: r.job.streams()}
 	if r.old != nil {
 		c.next, c.stop = iter.Pull2(r.old.From(ctx, 0))
 		defer c.stop()
@@ -67,6 +68,9 @@ func (r *run) compare(ctx context.Context, out chan<- *batch) error {
 }
 
 func (c *comparer) options() walk.Options {
+	if len(c.job.Paths) == 0 {
+		return walk.Options{Roots: []string{"/"}, Select: func(*walk.Folder, *walk.Entry) walk.Verdict { return walk.Skip }}
+	}
 	o := walk.Options{Roots: c.job.Paths, OneFileSystem: c.job.OneFileSystem}
 	if c.job.ExcludeCaches {
 		o.Enter = func(f *walk.Folder, _ any) any { return isCache(f) }
@@ -124,6 +128,16 @@ func (c *comparer) folder(ctx context.Context, f *walk.Folder, out chan<- *batch
 	}
 	for i := range f.Entries {
 		e := &f.Entries[i]
+		if f.Path == "/" && len(c.streams) > 0 && c.streams[0].Name <= e.Name {
+			taken := slices.ContainsFunc(c.streams, func(s *Stream) bool { return s.Name == e.Name })
+			if err := c.stream(ctx, f, e.Name, out); err != nil {
+				return err
+			}
+			if taken {
+				c.run.warn(f.Join(e.Name), "left out: what a command prints has its name")
+				continue
+			}
+		}
 		if e.Err != nil {
 			c.run.warn(f.Join(e.Name), fault.Reason(e.Err))
 			continue
@@ -133,6 +147,11 @@ func (c *comparer) folder(ctx context.Context, f *walk.Folder, out chan<- *batch
 			continue
 		}
 		if err := c.entry(ctx, f, e.Name, &e.Stat, out); err != nil {
+			return err
+		}
+	}
+	if f.Path == "/" && !f.More {
+		if err := c.stream(ctx, f, "", out); err != nil {
 			return err
 		}
 	}
@@ -179,6 +198,9 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 			it.spare = spare{c.old, it.side}
 		}
 		it.name, it.stat, it.isNew = name, *st, old == nil
+		if f.Path == "/" && len(c.streams) > 0 && c.streams[0].Name == name {
+			it.from = c.streams[0]
+		}
 		it.entry.Key = bytes.Clone(c.key)
 		it.guess(old)
 		c.work(b, it)

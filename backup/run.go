@@ -44,6 +44,7 @@ type run struct {
 	pieces     chan []byte
 	began      bool
 	failed     map[string]bool // keys of folders that could not be listed wholly
+	unprinted  []string        // streams that failed and are left out
 	started    time.Time
 
 	bytesRead, removed atomic.Int64
@@ -58,10 +59,14 @@ func (r *run) now() time.Time { return r.job.Now() }
 
 // roots name what the copy of the table is of.
 func (j *Job) roots() []string {
-	if j.Stream != nil {
-		return []string{"stream:" + j.Stream.Name}
+	if len(j.Paths) > 0 {
+		return j.Paths
 	}
-	return j.Paths
+	var roots []string
+	for _, s := range j.streams() {
+		roots = append(roots, "stream:"+s.Name)
+	}
+	return roots
 }
 
 // first says true once: the top of the tree comes once, whatever slices its
@@ -247,9 +252,6 @@ func (r *run) pipeline(ctx context.Context, s *saver) error {
 	group.Go(func() error {
 		defer close(queue)
 		defer close(r.work)
-		if r.job.Stream != nil {
-			return r.compareStream(ctx, queue)
-		}
 		return r.compare(ctx, queue)
 	})
 	if !r.job.DryRun {

@@ -167,8 +167,11 @@ func (s *saver) item(ctx context.Context, b *batch, it *item) error {
 			fill(e, &it.stat, 0)
 			e.Size = uint64(max(it.stat.Size, 0))
 		}
+		if it.from != nil { // nobody knows what it will be
+			e.Size = 0
+		}
 		s.count(it, e)
-		if it.kept.Entry == nil && it.stat.IsFile() {
+		if it.kept.Entry == nil && it.from == nil && it.stat.IsFile() {
 			s.stats.BytesRead += uint64(it.stat.Size)
 		}
 		return nil
@@ -288,6 +291,9 @@ func (s *saver) streamed(ctx context.Context, it *item) error {
 		it.entry.Incomplete = true
 		it.warning = fault.Changed.Error()
 	case it.late != nil:
+		if it.from != nil {
+			s.run.unprinted = append(s.run.unprinted, it.from.Name)
+		}
 		it.fail(it.late)
 	}
 	return nil
@@ -393,11 +399,11 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	sum.BytesRead, sum.BytesNew, sum.BytesStored = uint64(r.bytesRead.Load()), uint64(r.writer.Fresh()), uint64(r.writer.Stored())
-	sum.Finished = r.now()
+	sum.Finished, sum.Consistency = r.now(), r.consistency()
 	d := repo.Details{
-		Started: r.started, Finished: sum.Finished, Statistics: sum.Statistics,
+		Consistency: sum.Consistency, Started: r.started, Finished: sum.Finished, Statistics: sum.Statistics,
 		Host: r.job.Host, User: r.job.User, OS: r.job.OS, Program: r.job.Program, Version: r.job.Version,
-		Paths: r.job.Paths, Tags: r.job.Tags, Users: named(s.users), Groups: named(s.groups), Devices: r.devices.numbers, Warnings: r.warnings,
+		Paths: r.job.protected(), Tags: r.job.Tags, Users: named(s.users), Groups: named(s.groups), Devices: r.devices.numbers, Warnings: r.warnings,
 		ServerUsers: r.job.ServerUsers,
 	}
 	p, err := r.writer.Commit(ctx, root, d)

@@ -34,7 +34,7 @@ type streamer struct {
 // stream hands over a large file. The batch is done, for the one who saves,
 // when the first stat is known; content follows in pieces.
 func (r *reader) stream(ctx context.Context, b *batch, it *item) {
-	if r.run.job.Stream != nil {
+	if it.from != nil {
 		r.follow(ctx, b, it)
 		return
 	}

@@ -44,6 +44,7 @@ type Details struct {
 	ServerUsers             []meta.ServerUser // of the server, in ascending order of names; who may log in is another matter
 	Devices                 []uint64          // device number of each slot
 	Warnings                []Warning
+	Consistency             Consistency
 }
 
 // body is a sealed body, opened.
@@ -67,6 +68,7 @@ const (
 	tagDevices
 	tagWarnings
 	tagServerUsers
+	tagConsistency
 )
 
 const (
@@ -107,6 +109,9 @@ func (b *body) marshal() []byte {
 	section(tagWarnings, b.appendWarnings())
 	if len(b.ServerUsers) > 0 {
 		section(tagServerUsers, appendServerUsers(b.ServerUsers))
+	}
+	if b.Consistency.Type != Untyped {
+		section(tagConsistency, appendConsistency(b.Consistency))
 	}
 	return out
 }
@@ -277,6 +282,8 @@ func (r *bodyReader) section(tag byte, b *body) {
 		}
 	case tagServerUsers:
 		b.ServerUsers = r.serverUsers()
+	case tagConsistency:
+		b.Consistency = r.consistency()
 	default:
 		r.b = nil // of a later version
 	}

@@ -37,10 +37,11 @@ func (e *Engine) Run(ctx context.Context, t *Task) (*backup.Summary, error) {
 	warn := func(err error) { t.Warn("hook", err) }
 	var s *backup.Summary
 	t.Waits.Store(true)
-	err := hook.RunAll(ctx, t.Policy.Hooks, hook.Before, event, warn)
+	refused := false
+	err := hook.RunAll(ctx, t.Policy.Hooks, hook.Before, event, func(err error) { refused = true; warn(err) })
 	t.Waits.Store(false)
 	if err == nil {
-		s, err = e.backup(ctx, t)
+		s, err = e.backup(ctx, t, event, quiet(t.Policy.Hooks, refused))
 	}
 	event.Result = "completed"
 	switch {
@@ -61,7 +62,7 @@ func (e *Engine) Run(ctx context.Context, t *Task) (*backup.Summary, error) {
 }
 
 // backup writes the point.
-func (e *Engine) backup(ctx context.Context, t *Task) (_ *backup.Summary, err error) {
+func (e *Engine) backup(ctx context.Context, t *Task, event hook.Event, quiet repo.Consistency) (_ *backup.Summary, err error) {
 	p := &t.Policy
 	r, local, closing, err := e.open(ctx, t)
 	if err != nil {
@@ -80,6 +81,7 @@ func (e *Engine) backup(ctx context.Context, t *Task) (_ *backup.Summary, err er
 	job := e.New(p.Paths, matcher)
 	job.ExcludeCaches, job.OneFileSystem = p.ExcludeCaches, p.OneFileSystem
 	job.Tags, job.Until, job.Progress = append([]string{}, p.Tags...), t.Until, t.Progress
+	job.Items, job.Consistency = items(p, event), quiet
 	return backup.Run(ctx, r, local, job)
 }
 

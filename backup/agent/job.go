@@ -203,6 +203,7 @@ func (r *running) take(j *journal.Job, s *backup.Summary) []journal.Warning {
 	}
 	n := s.Statistics
 	j.Point, j.Sequence = s.Point.String(), s.Sequence
+	j.Type, j.TypeWhy = s.Consistency.Type.String(), s.Consistency.Why
 	j.Files, j.Bytes, j.New, j.Changed, j.Removed = n.Files, n.Bytes, n.New, n.Changed, n.Removed
 	j.BytesRead, j.BytesStored = n.BytesRead, n.BytesStored
 	j.Warnings += n.Warnings

@@ -120,6 +120,9 @@ schedule = { at = ["09:00", "18:00"], days = ["mon"] }
 when = "before"
 command = ["/bin/true"]
 timeout = "5m"
+[[policy.item]]
+name = "x.sql"
+command = ["/bin/dump"]
 `
 
 func TestPolicies(t *testing.T) {
@@ -162,6 +165,9 @@ func TestPolicyErrors(t *testing.T) {
 		{`silent_after = 0`, `silent_after = -1`, `line 14: policy 2, silent_after: -1, but 0 to 1000 are possible`},
 		{`command = ["/bin/true"]`, `command = ["true"]`, `line 16: policy 2, hook 1: hook: command: "true" is not an absolute path`},
 		{`when = "before"`, `when = "during"`, `policy 2, hook 1: hook: when is "during", not before or after`},
+		{`command = ["/bin/dump"]`, `command = ["dump"]`, `line 20: policy 2, item 1: item: command: "dump" is not an absolute path`},
+		{`name = "x.sql"`, `name = "home"`, `line 20: policy 2, item 1: "home" stands at the top of the point already, as it leads to /home/me/b`},
+		{`name = "x.sql"`, "name = \"y\"\ncommand = [\"/x\"]\n[[policy.item]]\nname = \"y\"", `line 23: policy 2, item 2: "y" is the name of two items`},
 		{`"/mnt/other"`, "\"/srv/backup\"\nretention = { daily = { keep = 7 } }", `policy 2, retention: policy "a" wants another one for the same repository`},
 	} {
 		text := strings.Replace(policies, c.old, c.new, 1)

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/backup/hook"
@@ -24,6 +26,8 @@ type Policy struct {
 	ExcludeCaches bool     `toml:"exclude_caches"`
 	OneFileSystem bool     `toml:"one_file_system"`
 	Tags          []string `toml:"tags"`
+
+	Items []hook.Item `toml:"item"` // what commands print, beside the paths
 
 	Schedule    schedule.Rule     `toml:"schedule"`  // none: only when somebody asks
 	Retention   *retain.Policy    `toml:"retention"` // nil: as the vault has it
@@ -137,7 +141,7 @@ func (p *Policy) resolve(home string) (place, error) {
 		return place{"name"}, fmt.Errorf("%q: up to 63 letters, digits, and . _ - are possible", p.Name)
 	case p.Repository == "":
 		return nil, errors.New("no repository is named, neither in it nor for all")
-	case len(p.Paths) == 0:
+	case len(p.Paths)+len(p.Items) == 0:
 		return nil, errors.New("paths: it says nothing of what to back up")
 	}
 	if !hasScheme(p.Repository) {
@@ -191,7 +195,29 @@ func (p *Policy) check() (place, error) {
 			return place{"hook", i}, err
 		}
 	}
+	for i := range p.Items {
+		if err := p.checkItem(i); err != nil {
+			return place{"item", i}, err
+		}
+	}
 	return nil, nil
+}
+
+// checkItem makes sure that an item's name is free at the top of the point.
+func (p *Policy) checkItem(i int) error {
+	it := &p.Items[i]
+	if err := it.Validate(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(p.Items[:i], func(other hook.Item) bool { return other.Name == it.Name }) {
+		return fmt.Errorf("%q is the name of two items", it.Name)
+	}
+	for _, path := range p.Paths {
+		if top, _, _ := strings.Cut(strings.Trim(filepath.ToSlash(path), "/"), "/"); strings.TrimSuffix(top, ":") == it.Name {
+			return fmt.Errorf("%q stands at the top of the point already, as it leads to %s", it.Name, path)
+		}
+	}
+	return nil
 }
 
 // Policy returns the policy of a name, nil if there is none.

@@ -1,8 +1,10 @@
-// Package hook runs commands before and after a backup.
+// Package hook runs commands before and after a backup, and those whose output
+// is backed up.
 //
 // Nouns: a [Hook] is a command as a configuration has it, with when it runs,
-// how long it may take and what its failure means; an [Event] is what it is
-// told, in its environment.
+// how long it may take and what its failure means; an [Item] is a command that
+// prints a file of the point; an [Event] is what they are told, in their
+// environment.
 //
 // A hook runs with no shell in between. Its output is kept, bounded, for the
 // job's record. One that takes too long is killed with all that it started.
@@ -136,21 +138,34 @@ func (h *Hook) once(ctx context.Context, e Event) (string, error) {
 	}
 	limited, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
-	cmd := exec.CommandContext(limited, h.Command[0], h.Command[1:]...)
-	cmd.Env = e.environment(h.When)
-	cmd.Dir = "/"
-	if volume := filepath.VolumeName(h.Command[0]); volume != "" {
-		cmd.Dir = volume + string(filepath.Separator)
-	}
+	cmd := command(limited, h.Command, e.environment(h.When))
 	out := &tail{}
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.WaitDelay = grace
-	process.KillGroup(cmd)
 	err := cmd.Run()
 	text := out.String()
+	if err != nil {
+		err = fmt.Errorf("run hook %s: %w", h.Command[0], why(ctx, limited, err, timeout, text))
+	}
+	return text, err
+}
+
+// command prepares a program that is killed with all that it starts when ctx
+// is done.
+func command(ctx context.Context, argv, environment []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = environment
+	cmd.Dir = "/"
+	if volume := filepath.VolumeName(argv[0]); volume != "" {
+		cmd.Dir = volume + string(filepath.Separator)
+	}
+	cmd.WaitDelay = grace
+	process.KillGroup(cmd)
+	return cmd
+}
+
+// why says for what reason a program failed, and what it said last.
+func why(ctx, limited context.Context, err error, timeout time.Duration, text string) error {
 	switch {
-	case err == nil:
-		return text, nil
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case limited.Err() != nil:
@@ -159,7 +174,7 @@ func (h *Hook) once(ctx context.Context, e Event) (string, error) {
 	if last := lastLine(text); last != "" {
 		err = fmt.Errorf("%w: %s", err, last)
 	}
-	return text, fmt.Errorf("run hook %s: %w", h.Command[0], err)
+	return err
 }
 
 // Safe fails with fault.Denied if others than root and this user may change the

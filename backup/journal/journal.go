@@ -95,6 +95,8 @@ type Job struct {
 	Result   string `json:"result,omitempty"` // of a chore, in words
 	Point    string `json:"point,omitempty"`
 	Sequence uint64 `json:"sequence,omitempty"`
+	Type     string `json:"type,omitempty"` // of the point: how its files fit together
+	TypeWhy  string `json:"type_why,omitempty"`
 
 	Files       uint64 `json:"files"` // of the point; while it runs, so far
 	Bytes       uint64 `json:"bytes"`

@@ -345,7 +345,9 @@ type summaryJSON struct {
 	Renewed    uint64         `json:"bytes_moved,omitempty"` // stored again, so that old packs of which little is needed can go
 	Warnings   []warningJSON  `json:"warnings"`              // a thousand at most; statistics has their number
 	Skipped    []cli.Path     `json:"skipped"`               // sockets
-	Kept       []tagJSON      `json:"kept"`                  // for what, and until when; none without a policy
+	Type       string         `json:"type,omitempty"`        // of the point: how its files fit together
+	TypeWhy    string         `json:"type_why,omitempty"`
+	Kept       []tagJSON      `json:"kept"` // for what, and until when; none without a policy
 }
 
 func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
@@ -354,6 +356,7 @@ func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
 		Statistics: statisticsJSON(s.Statistics), Renewed: s.Renewed, Warnings: newWarningsJSON(s.Warned), Skipped: []cli.Path{},
 	}
 	j.Kept = newTagsJSON(s.Receipt.Tags)
+	j.Type, j.TypeWhy = s.Consistency.Type.String(), s.Consistency.Why
 	if !dryRun {
 		j.Point = s.Point.String()
 	}

@@ -141,6 +141,9 @@ func printJob(app *cli.App, s *agent.JobStatus) {
 	}
 	if j.Point != "" {
 		app.Printf("  point     %s\n", j.Point)
+		if j.Type != "" {
+			app.Printf("  type      %s: %s\n", j.Type, cli.Quote(j.TypeWhy))
+		}
 		app.Printf("  entries   %s new, %s changed, %s removed\n", cli.Count(j.New), cli.Count(j.Changed), cli.Count(j.Removed))
 		app.Printf("  data      %s read, %s stored\n", cli.Size(j.BytesRead), cli.Size(j.BytesStored))
 	}

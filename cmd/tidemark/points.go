@@ -27,7 +27,11 @@ func newPoints(app *cli.App) *cobra.Command {
 
 SIZE is what the files of a point hold together, NEW what was in none of the
 points before, STORED what that takes in the repository. A ! behind the time
-says that something was left out or changed while it was read. EXPIRES is when
+says that something was left out or changed while it was read. TYPE tells how
+the files fit together: "application" if programs were told to write what they
+had (commands before the run) or printed it themselves, "file-system" for a
+snapshot, "crash" for one as after a loss of power, "live" if each file was read
+at its own moment; --json says why. EXPIRES is when
 the policy lets it go, KEPT AS the tiers or the reason that keep it. With
 --deleted it lists the points that "points undelete" brings back; EXPIRES is
 until when.
@@ -109,7 +113,7 @@ func printPoints(app *cli.App, points []*repo.Point, decisions map[uint64]retain
 		app.Notef("There are no recovery points.")
 		return nil
 	}
-	rows := [][]string{{"POINT", "TIME", "HOST", ">FILES", ">SIZE", ">NEW", ">STORED", "EXPIRES", "KEPT AS", "PATHS", "TAGS"}}
+	rows := [][]string{{"POINT", "TIME", "HOST", "TYPE", ">FILES", ">SIZE", ">NEW", ">STORED", "EXPIRES", "KEPT AS", "PATHS", "TAGS"}}
 	for _, p := range points {
 		s := p.Statistics
 		at := cli.Time(p.Started, app.Zone)
@@ -125,11 +129,19 @@ func printPoints(app *cli.App, points []*repo.Point, decisions map[uint64]retain
 			paths[i] = cli.Quote(path)
 		}
 		rows = append(rows, []string{
-			p.ID.Short(), at, cli.Quote(p.Host), cli.Count(s.Files), cli.Size(s.Bytes), cli.Size(s.BytesNew), cli.Size(s.BytesStored),
+			p.ID.Short(), at, cli.Quote(p.Host), pointType(p), cli.Count(s.Files), cli.Size(s.Bytes), cli.Size(s.BytesNew), cli.Size(s.BytesStored),
 			expires, cli.Quote(why), strings.Join(paths, " "), cli.Quote(strings.Join(p.Tags, ",")),
 		})
 	}
 	return cli.Table(app.Stdout, rows)
+}
+
+// pointType says how a point's files fit together.
+func pointType(p *repo.Point) string {
+	if t := p.Consistency.Type; t != repo.Untyped {
+		return t.String()
+	}
+	return "?"
 }
 
 // pointJSON is a recovery point in JSON.
@@ -142,6 +154,8 @@ type pointJSON struct {
 	User       string         `json:"user"`
 	OS         string         `json:"os"`
 	Program    string         `json:"program"`
+	Type       string         `json:"type,omitempty"` // how its files fit together; none in points of early versions
+	TypeWhy    string         `json:"type_why,omitempty"`
 	Paths      []cli.Path     `json:"paths"`
 	Tags       []string       `json:"tags"`
 	Statistics statisticsJSON `json:"statistics"`
@@ -169,6 +183,7 @@ func newPointJSON(p *repo.Point) pointJSON {
 		ID: p.ID.String(), Sequence: p.Sequence, Started: cli.JSONTime(p.Started), Finished: cli.JSONTime(p.Finished),
 		Host: p.Host, User: p.User, OS: p.OS, Program: strings.TrimSpace(p.Program + " " + p.Version),
 		Paths: []cli.Path{}, Tags: append([]string{}, p.Tags...), Statistics: statisticsJSON(p.Statistics),
+		Type: p.Consistency.Type.String(), TypeWhy: p.Consistency.Why,
 	}
 	for _, path := range p.Paths {
 		out.Paths = append(out.Paths, cli.JSONPath(path))

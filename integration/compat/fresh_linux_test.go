@@ -33,7 +33,8 @@ func newRepository(t *testing.T, dir, state string) (*repo.Repository, repo.Loca
 func backUp(t *testing.T, r *repo.Repository, l repo.Local, root string) {
 	t.Helper()
 	summary, err := backup.Run(t.Context(), r, l, backup.Job{Paths: []string{root}, Tags: []string{"first", "second"},
-		Host: "golden", User: "root", OS: "linux", Program: "tidemark", Version: "1", Now: time.Now})
+		Host: "golden", User: "root", OS: "linux", Program: "tidemark", Version: "1", Now: time.Now,
+		Consistency: repo.Consistency{Type: repo.Crash, Why: "a power cut"}})
 	if err != nil {
 		t.Fatal(err)
 	}
