@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidemark-backup/tidemark/fs/history"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
@@ -26,6 +27,8 @@ type saver struct {
 	whole   bool // pages of the old table may be kept as they are
 	sink    table.Sink
 
+	names *history.Recorder // nil: names are not to be remembered
+
 	incomplete map[string]bool // keys of folders that the new table calls so
 
 	users, groups       map[uint32]string
@@ -41,8 +44,18 @@ func (s *saver) begin() error {
 	s.whole = r.oldPagesUsable()
 	p := r.repo.PageParams()
 	s.incomplete = make(map[string]bool)
+	if r.repo.CanRead() { // a machine that opens nothing remembers no names
+		key := r.repo.PageKey()
+		var err error
+		if s.names, err = history.NewRecorder(r.local.Names(), key[:]); err != nil {
+			return err
+		}
+	}
 	s.sink = r.writer.Pages(func(id chunk.ID, page []byte) error {
 		r.copies.used[id] = true
+		if s.names != nil {
+			s.names.Page(id, page)
+		}
 		return r.copies.put(id, page)
 	})
 	var err error
@@ -426,6 +439,11 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 		})
 		if err != nil {
 			sum.slower(r.copies.dir, err)
+		}
+	}
+	if s.names != nil {
+		if err := s.names.Write(); err != nil {
+			sum.warn(r.local.Names(), "the next search will take longer: "+err.Error())
 		}
 	}
 	r.copies.removeUnused(r.now())

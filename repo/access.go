@@ -82,6 +82,9 @@ func (r *Repository) Local(dir string) Local {
 	return Local{Dir: filepath.Join(dir, fmt.Sprintf("%x", r.ID[:]))}
 }
 
+// Names returns the file in which the machine remembers the names in pages.
+func (l Local) Names() string { return filepath.Join(l.Dir, "names") }
+
 const (
 	magicAccess = "tidmACC\x01"
 	magicDevice = "tidmDEV\x01"

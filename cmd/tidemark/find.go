@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -122,7 +121,7 @@ func (f *finder) each(ctx context.Context, t *table.Tree, print func(*table.Entr
 // all prints the versions of what matches in all points.
 func (f *finder) all(ctx context.Context, points []*repo.Point) error {
 	key := f.repo.PageKey()
-	names, err := history.ReadNames(filepath.Join(f.repo.local.Dir, "names"), key[:])
+	names, err := history.ReadNames(f.repo.local.Names(), key[:])
 	if err != nil {
 		return err
 	}

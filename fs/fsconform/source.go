@@ -65,6 +65,9 @@ type Source struct {
 	// Broken, if set, is asked before each read of a pack.
 	Broken func(pack.ID, uint32) error
 
+	// Stored, if set, is given each page that is put, new or not.
+	Stored func(chunk.ID, []byte)
+
 	prefetched uint64 // bytes asked for ahead
 }
 
@@ -182,6 +185,9 @@ func (s *Source) append(in *pack.ID, b []byte, limit int) table.Address {
 
 // Put implements table.Sink.
 func (s *Source) Put(_ context.Context, page []byte, id chunk.ID) (table.Address, error) {
+	if s.Stored != nil {
+		s.Stored(id, page)
+	}
 	if a, ok := s.known[id]; ok {
 		return a, nil
 	}

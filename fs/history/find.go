@@ -28,23 +28,28 @@ type Found struct {
 // is wanted; it looks at nothing but path and kind, and is asked by several
 // goroutines at a time.
 //
-// The first point is read wholly, of the others the pages that those before have
-// not, each once and in the order in which they were stored: of pages that names
-// knows only those with a match are read, and it learns the others. names may be
-// nil. workers parts of the table are searched at a time. Memory is that of
-// names and of some ten thousand matches: where there are more, the table is
-// gone through in smaller parts, one after the other.
+// First the pages that names does not know are read, each once and in the order
+// in which they were stored, and names learns them. Then the points are gone
+// through in order, and only pages with a match are opened, of each point those
+// that the one before has not. names may be nil. workers parts of the table are
+// searched at a time. Memory is that of names and of some ten thousand matches:
+// where there are more, the table is gone through in smaller parts, one after the
+// other.
 func Find(ctx context.Context, src Source, points []*repo.Point, match func(*table.Entry) bool, names *Names, workers int) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		if names == nil {
 			names = newNames()
 		}
-		f := finder{match: match, watch: &search{Names: names, match: match}}
+		f := finder{match: match, search: &search{Names: names, match: match}}
 		if err := f.open(ctx, src, points); err != nil {
 			yield(nil, err)
 			return
 		}
 		if len(f.tables) == 0 {
+			return
+		}
+		if err := names.survey(ctx, f.tables, max(workers, 1)); err != nil {
+			yield(nil, err)
 			return
 		}
 		ctx, stop := context.WithCancel(ctx)
@@ -68,7 +73,7 @@ func Find(ctx context.Context, src Source, points []*repo.Point, match func(*tab
 // finder searches points.
 type finder struct {
 	match  func(*table.Entry) bool
-	watch  table.Watcher
+	search *search
 	points []*repo.Point
 	tables []*table.Tree
 }
@@ -110,7 +115,7 @@ func (f *finder) parts(ctx context.Context, workers int, wait *sync.WaitGroup) i
 			p := &part{bounds: bounds, done: make(chan struct{})}
 			wait.Go(func() {
 				defer close(p.done)
-				p.found, p.err = f.search(ctx, p)
+				p.found, p.err = f.through(ctx, p)
 			})
 			return p
 		}
@@ -141,8 +146,8 @@ type standing struct {
 	entry *table.Entry
 }
 
-// search goes through all points in one part.
-func (f *finder) search(ctx context.Context, p *part) ([]*Found, error) {
+// through goes through all points in one part.
+func (f *finder) through(ctx context.Context, p *part) ([]*Found, error) {
 	open := map[string]standing{}
 	var all []*Found
 	end := func(key string, last int) {
@@ -191,7 +196,7 @@ func (f *finder) changes(ctx context.Context, p *part, i int, t *table.Tree, eac
 	if i > 0 {
 		before = f.tables[i-1]
 	}
-	for c, err := range table.DiffWatched(ctx, before, t, p.bounds[0], p.bounds[len(p.bounds)-1], f.watch) {
+	for c, err := range table.DiffSkipping(ctx, before, t, p.bounds[0], p.bounds[len(p.bounds)-1], f.search.skip) {
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -33,14 +34,16 @@ import (
 //
 //	magic (8), nonce (12), then sealed with AES-256-GCM:
 //	u32 number of sets; for each: u8 1 for an upper page, u32 length, content
-//	u32 number of pages; for each: page ID (32), u32 number of its set
+//	u32 number of pages; for each: page ID (16), u32 number of its set
 //
 // The content of a leaf's set is, for each entry: u8 kind, uvarint of the bytes
 // that its key shares with the one before, uvarint of the rest, the rest; that
 // of an upper page u32 numbers of sets, each less than its own.
 type Names struct {
-	path string
-	key  [32]byte
+	path   string
+	secret []byte
+	key    [32]byte
+	taken  []uint64 // numbers of files of Recorders
 
 	mu    sync.Mutex
 	pages map[chunk.ID]uint32
@@ -62,33 +65,46 @@ const (
 	// not remembered, and read in each search.
 	maxNamePages = 1 << 20
 	maxNameBytes = 96 << 20
+
+	// pageBytes are those of a page in the file: its ID, and the number of its set.
+	pageBytes = len(chunk.ID{}) + 4
+
+	// maxNamesFile is more than a file can have.
+	maxNamesFile = 2*maxNameBytes + 2*pageBytes*maxNamePages
 )
 
-// ReadNames reads the names at path, which need not be there. What is damaged,
-// or of another repository, counts as not there. secret is a key of the
-// repository's.
+// ReadNames reads the names at path, which need not be there, and what Recorders
+// left beside them. What is damaged, or of another repository, counts as not
+// there. secret is a key of the repository's.
 func ReadNames(path string, secret []byte) (*Names, error) {
+	n, err := noNames(path, secret)
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.unseal(path, namesMagic, int64(maxNamesFile))
+	switch {
+	case err == nil:
+		if n.parse(b) != nil {
+			n.clear()
+		}
+	case !errors.Is(err, iofs.ErrNotExist) && fault.KindOf(err) != fault.Corrupt:
+		return nil, fmt.Errorf("read names: %w", err)
+	}
+	if err := n.takeRecords(); err != nil {
+		return nil, fmt.Errorf("read names: %w", err)
+	}
+	return n, nil
+}
+
+// noNames returns names that know nothing yet.
+func noNames(path string, secret []byte) (*Names, error) {
 	n := newNames()
-	n.path = path
+	n.path, n.secret = path, secret
 	key, err := hkdf.Key(sha256.New, secret, nil, "tidemark names of pages", len(n.key))
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of names: %w", err)
 	}
 	n.key = [32]byte(key)
-	info, err := os.Stat(path)
-	if errors.Is(err, iofs.ErrNotExist) || err == nil && info.Size() > maxNameBytes+40*maxNamePages+1<<20 {
-		return n, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read names: %w", err)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read names: %w", err)
-	}
-	if err := n.parse(b); err != nil {
-		n.clear()
-	}
 	return n, nil
 }
 
@@ -112,18 +128,53 @@ func (n *Names) cipher() (cipher.AEAD, error) {
 	return cipher.NewGCM(b)
 }
 
-func (n *Names) parse(b []byte) error {
-	bad := fmt.Errorf("read names: %w", fault.Corrupt)
+const (
+	magicSize = len(namesMagic)
+	nonceSize = 12
+)
+
+// seal seals what follows magic and nonce in b, in place, and fills in the nonce.
+func (n *Names) seal(b []byte) ([]byte, error) {
 	gcm, err := n.cipher()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	head := len(namesMagic) + gcm.NonceSize()
-	if len(b) < head || string(b[:len(namesMagic)]) != namesMagic {
-		return bad
+	head := magicSize + nonceSize
+	_, _ = rand.Read(b[magicSize:head])
+	return gcm.Seal(b[:head], b[magicSize:head], b[head:], b[:magicSize]), nil
+}
+
+// unseal reads what was sealed. What is damaged is fault.Corrupt.
+func (n *Names) unseal(path, magic string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
 	}
-	b, err = gcm.Open(b[head:head], b[len(namesMagic):head], b[head:], []byte(namesMagic))
-	if err != nil || len(b) < 4 {
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s: %d bytes: %w", path, info.Size(), fault.Corrupt)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	gcm, err := n.cipher()
+	if err != nil {
+		return nil, err
+	}
+	head := magicSize + nonceSize
+	if len(b) < head || string(b[:magicSize]) != magic {
+		return nil, fmt.Errorf("%s: of another kind: %w", path, fault.Corrupt)
+	}
+	b, err = gcm.Open(b[head:head], b[magicSize:head], b[head:], b[:magicSize])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, fault.Corrupt)
+	}
+	return b, nil
+}
+
+func (n *Names) parse(b []byte) error {
+	bad := fmt.Errorf("read names: %w", fault.Corrupt)
+	if len(b) < 4 {
 		return bad
 	}
 	count := binary.LittleEndian.Uint32(b)
@@ -136,22 +187,23 @@ func (n *Names) parse(b []byte) error {
 		if !s.valid(len(n.sets)) {
 			return bad
 		}
-		n.add(s)
+		n.number(s.hash(), s)
 		b = b[end:]
 	}
 	if len(b) < 4 {
 		return bad
 	}
 	count = binary.LittleEndian.Uint32(b)
-	if b = b[4:]; uint64(len(b)) != 36*uint64(count) || count > maxNamePages {
+	if b = b[4:]; uint64(len(b)) != uint64(pageBytes)*uint64(count) || count > maxNamePages {
 		return bad
 	}
-	for ; len(b) > 0; b = b[36:] {
-		set := binary.LittleEndian.Uint32(b[32:])
+	n.pages = make(map[chunk.ID]uint32, count)
+	for ; len(b) > 0; b = b[pageBytes:] {
+		set := binary.LittleEndian.Uint32(b[len(chunk.ID{}):])
 		if int(set) >= len(n.sets) {
 			return bad
 		}
-		n.pages[chunk.ID(b[:32])] = set
+		n.pages[chunk.ID(b)] = set
 	}
 	return nil
 }
@@ -193,18 +245,24 @@ func (s *nameSet) each(give func(key []byte, kind table.Kind) bool) bool {
 	return true
 }
 
-// add returns the number of a set. The lock is held, or nobody else is there.
-func (n *Names) add(s nameSet) uint32 {
-	h := sha256.New()
-	_, _ = h.Write([]byte{map[bool]byte{true: 1}[s.upper]})
-	_, _ = h.Write(s.data)
-	sum := [16]byte(h.Sum(nil))
-	if number, ok := n.known[sum]; ok {
+// hash tells sets apart.
+func (s *nameSet) hash() [16]byte {
+	sum := sha256.Sum256(s.data)
+	if s.upper {
+		sum[0]++ // what would be both a leaf's and an upper page's is not to be found
+	}
+	return [16]byte(sum[:16])
+}
+
+// number returns the number of a set, of which it keeps a copy if it is new. The
+// lock is held, or nobody else is there.
+func (n *Names) number(hash [16]byte, s nameSet) uint32 {
+	if number, ok := n.known[hash]; ok {
 		return number
 	}
 	number := uint32(len(n.sets))
-	n.known[sum] = number
-	n.sets = append(n.sets, s)
+	n.known[hash] = number
+	n.sets = append(n.sets, nameSet{s.upper, bytes.Clone(s.data)})
 	n.bytes += len(s.data)
 	return number
 }
@@ -213,19 +271,24 @@ func (n *Names) add(s nameSet) uint32 {
 func (n *Names) Write() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.fresh == 0 {
-		return nil
+	if n.fresh > 0 {
+		if err := n.write(); err != nil {
+			return fmt.Errorf("write names: %w", err)
+		}
 	}
-	gcm, err := n.cipher()
-	if err != nil {
-		return fmt.Errorf("write names: %w", err)
+	n.fresh = 0
+	for _, number := range n.taken {
+		if err := os.Remove(n.record(number)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+			return fmt.Errorf("write names: %w", err)
+		}
 	}
-	b := make([]byte, 0, n.bytes+5*len(n.sets)+36*len(n.pages)+64)
-	b = append(b, namesMagic...)
-	b = b[:len(b)+gcm.NonceSize()]
-	nonce := b[len(namesMagic):]
-	_, _ = rand.Read(nonce)
-	head := len(b)
+	n.taken = nil
+	return nil
+}
+
+func (n *Names) write() error {
+	b := make([]byte, 0, n.bytes+5*len(n.sets)+pageBytes*len(n.pages)+64)
+	b = append(append(b, namesMagic...), make([]byte, nonceSize)...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(n.sets)))
 	for _, s := range n.sets {
 		b = append(b, map[bool]byte{true: 1}[s.upper])
@@ -237,38 +300,40 @@ func (n *Names) Write() error {
 		b = append(b, id[:]...)
 		b = binary.LittleEndian.AppendUint32(b, set)
 	}
-	b = gcm.Seal(b[:head], nonce, b[head:], []byte(namesMagic))
-	err = durable.MkdirAll(filepath.Dir(n.path), 0o700)
+	b, err := n.seal(b)
+	if err == nil {
+		err = durable.MkdirAll(filepath.Dir(n.path), 0o700)
+	}
 	if err == nil {
 		err = durable.WriteFile(n.path, b, 0o600)
 	}
-	if err != nil {
-		return fmt.Errorf("write names: %w", err)
-	}
-	n.fresh = 0
-	return nil
+	return err
 }
 
-// learn notes the set of a page. The lock is held.
+// learn notes the set of a page, unless there is no room.
 func (n *Names) learn(id chunk.ID, s nameSet) {
-	if len(n.pages) >= maxNamePages || n.bytes+len(s.data) > maxNameBytes {
+	hash := s.hash()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.pages[id]; ok || n.full() {
 		return
 	}
-	n.pages[id] = n.add(s)
+	n.pages[id] = n.number(hash, s)
 	n.fresh++
 }
 
-// search is a Names that watches one search.
+// full says that no more can be learned. The lock is held.
+func (n *Names) full() bool { return len(n.pages) >= maxNamePages || n.bytes >= maxNameBytes }
+
+// search is what one search looks for in Names.
 type search struct {
 	*Names
 	match   func(*table.Entry) bool
 	verdict []int8 // of sets: 1 holds a match, -1 holds none, 0 is not known yet
 }
 
-var _ table.Watcher = (*search)(nil)
-
-// Skip implements table.Watcher.
-func (s *search) Skip(ref *table.Ref) bool {
+// skip says that nothing in a page, or below it, is a match.
+func (s *search) skip(ref *table.Ref) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	set, ok := s.pages[ref.ID]
@@ -301,46 +366,4 @@ func (s *search) holds(number uint32) bool {
 		s.verdict[number] = 1
 	}
 	return found
-}
-
-// Entries implements table.Watcher.
-func (s *search) Entries(ref *table.Ref, leaf *table.Leaf) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.pages[ref.ID]; ok {
-		return
-	}
-	var b, last []byte
-	for i := range leaf.Len() {
-		e := leaf.Entry(i)
-		shared := 0
-		for shared < min(len(last), len(e.Key)) && last[shared] == e.Key[shared] {
-			shared++
-		}
-		b = append(b, byte(e.Kind))
-		b = binary.AppendUvarint(b, uint64(shared))
-		b = binary.AppendUvarint(b, uint64(len(e.Key)-shared))
-		b = append(b, e.Key[shared:]...)
-		last = e.Key
-	}
-	s.learn(ref.ID, nameSet{data: b})
-}
-
-// Below implements table.Watcher. What is not known of a page below is not
-// known of this one.
-func (s *search) Below(ref *table.Ref, refs []table.Ref) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.pages[ref.ID]; ok {
-		return
-	}
-	b := make([]byte, 0, 4*len(refs))
-	for i := range refs {
-		set, ok := s.pages[refs[i].ID]
-		if !ok {
-			return
-		}
-		b = binary.LittleEndian.AppendUint32(b, set)
-	}
-	s.learn(ref.ID, nameSet{upper: true, data: b})
 }

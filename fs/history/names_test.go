@@ -24,3 +24,18 @@ func FuzzNameSet(f *testing.F) {
 		}
 	})
 }
+
+func FuzzRecord(f *testing.F) {
+	leaf := append(make([]byte, 17), 4, 0, 0, 0, 0, 0, 1, 'a')
+	f.Add(leaf)
+	f.Add(append(append(leaf, 1), append(make([]byte, 16), append([]byte{16, 0, 0, 0}, make([]byte, 16)...)...)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n := newNames()
+		n.takeRecord(b)
+		for id, number := range n.pages {
+			if int(number) >= len(n.sets) || !n.sets[number].valid(int(number)) {
+				t.Errorf("page %s has set %d of %d, which is not valid", id, number, len(n.sets))
+			}
+		}
+	})
+}

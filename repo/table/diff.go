@@ -21,31 +21,18 @@ func Diff(ctx context.Context, a, b *Tree) iter.Seq2[Change, error] {
 // DiffRange is Diff for the keys with from ≤ key < to (nil: to the end). It
 // reads the pages that can hold such keys, and no others.
 func DiffRange(ctx context.Context, a, b *Tree, from, to []byte) iter.Seq2[Change, error] {
-	return DiffWatched(ctx, a, b, from, to, nil)
+	return DiffSkipping(ctx, a, b, from, to, nil)
 }
 
-// Watcher knows what is in pages, or learns it while a Diff goes through them.
-type Watcher interface {
-	// Skip says that nothing in a page, or below it, is wanted.
-	Skip(ref *Ref) bool
-
-	// Entries is told of each leaf page that is opened.
-	Entries(ref *Ref, leaf *Leaf)
-
-	// Below is told of an upper page that has been gone through to its end,
-	// and of the pages in it: those in the range were gone through, too, or
-	// were skipped, or are those of the other table.
-	Below(ref *Ref, refs []Ref)
-}
-
-// DiffWatched is DiffRange with a Watcher, nil for none. What it skips counts
-// as if it were in neither table. a may be nil: a table of nothing.
-func DiffWatched(ctx context.Context, a, b *Tree, from, to []byte, w Watcher) iter.Seq2[Change, error] {
+// DiffSkipping is DiffRange, but does not look into pages of which skip says that
+// nothing in them, or below them, is wanted: that counts as if it were in neither
+// table. skip may be nil, and a too: a table of nothing.
+func DiffSkipping(ctx context.Context, a, b *Tree, from, to []byte, skip func(*Ref) bool) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		if a != nil && a.root.Level == b.root.Level && bytes.Equal(a.root.Page, b.root.Page) {
 			return
 		}
-		x, y := newDiffCursor(a, w), newDiffCursor(b, w)
+		x, y := newDiffCursor(a, skip), newDiffCursor(b, skip)
 		x.clip(from, to)
 		y.clip(from, to)
 		for !x.done() || !y.done() {
@@ -128,9 +115,9 @@ func diffEntries(x, y *diffCursor, order int) Change {
 
 // diffCursor stands at an entry, or at a page that is not opened.
 type diffCursor struct {
-	t     *Tree
-	watch Watcher // nil: nobody
-	stack []diffStack
+	t        *Tree
+	unwanted func(*Ref) bool // says that nothing in a page is wanted; may be nil
+	stack    []diffStack
 }
 
 // diffStack is an open page on the way to where a diffCursor stands.
@@ -138,16 +125,15 @@ type diffStack struct {
 	level int
 	n     *node // of an upper page
 	leaf  *Leaf // of a leaf
-	ref   *Ref  // nil of the root page
 	at    int
 	low   []byte // separator of the page, however far above it is written
 }
 
-func newDiffCursor(t *Tree, w Watcher) *diffCursor {
+func newDiffCursor(t *Tree, unwanted func(*Ref) bool) *diffCursor {
 	if t == nil {
 		return &diffCursor{}
 	}
-	return &diffCursor{t: t, watch: w, stack: []diffStack{{level: t.root.Level, n: t.top, leaf: t.leaf}}}
+	return &diffCursor{t: t, unwanted: unwanted, stack: []diffStack{{level: t.root.Level, n: t.top, leaf: t.leaf}}}
 }
 
 func (c *diffCursor) done() bool { return len(c.stack) == 0 }
@@ -188,9 +174,7 @@ func (c *diffCursor) skip() {
 		if f.n != nil && f.at < len(f.n.refs) || f.leaf != nil && f.at < f.leaf.Len() {
 			return
 		}
-		if c.stack = c.stack[:len(c.stack)-1]; f.n != nil && f.ref != nil && c.watch != nil {
-			c.watch.Below(f.ref, f.n.refs)
-		}
+		c.stack = c.stack[:len(c.stack)-1]
 	}
 }
 
@@ -205,7 +189,7 @@ func (c *diffCursor) clip(from, to []byte) {
 		switch ref := c.ref(); {
 		case ref == nil && (from == nil || bytes.Compare(c.key(), from) >= 0):
 			return
-		case ref != nil && !c.before(from) && (c.watch == nil || !c.watch.Skip(ref)):
+		case ref != nil && !c.before(from) && (c.unwanted == nil || !c.unwanted(ref)):
 			return
 		}
 		c.skip()
@@ -235,12 +219,10 @@ func (c *diffCursor) end() []byte {
 // open goes into the page that c stands at.
 func (c *diffCursor) open(ctx context.Context) error {
 	ref := c.ref()
-	next := diffStack{level: c.level(), low: c.key(), ref: ref}
+	next := diffStack{level: c.level(), low: c.key()}
 	var err error
 	if next.level == 0 {
-		if next.leaf, err = c.t.pages.leaf(ctx, ref); err == nil && c.watch != nil {
-			c.watch.Entries(ref, next.leaf)
-		}
+		next.leaf, err = c.t.pages.leaf(ctx, ref)
 	} else {
 		next.n, err = c.t.pages.node(ctx, ref, false)
 	}

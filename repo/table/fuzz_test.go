@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -16,6 +17,14 @@ func FuzzDecodeLeaf(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, page []byte) {
 		leaf, err := DecodeLeaf(page)
+		var names []Name
+		n, nameErr := EachName(page, func(n Name) {
+			n.Key = bytes.Clone(n.Key)
+			names = append(names, n)
+		})
+		if (err == nil) != (nameErr == nil) || err == nil && (n != leaf.Len() || n != len(names)) {
+			t.Fatalf("entries: %v; %d names: %v", err, n, nameErr)
+		}
 		if err != nil {
 			if !errors.Is(err, fault.Corrupt) {
 				t.Errorf("error of another kind: %v", err)
@@ -31,6 +40,9 @@ func FuzzDecodeLeaf(f *testing.F) {
 			}
 			if err := validate(e); err != nil {
 				t.Fatal(err)
+			}
+			if n := names[i]; !bytes.Equal(n.Key, e.Key) || n.Kind != e.Kind || n.Shared != commonPrefix(prev, e.Key) {
+				t.Fatalf("entry %q has the name %+v", e.Key, n)
 			}
 			w.add(e, commonPrefix(prev, e.Key))
 			prev = e.Key
@@ -200,4 +212,21 @@ func samples() []*Entry {
 		byKey[string(e.Key)] = e
 	}
 	return sorted(byKey)
+}
+
+// Numbers have one encoding, wherever the page ends behind them.
+func FuzzUvarint(f *testing.F) {
+	for i := range 64 {
+		f.Add(binary.AppendUvarint(nil, 1<<i))
+		f.Add(binary.AppendUvarint(binary.AppendUvarint(nil, 1<<i-1), 1<<63))
+	}
+	f.Add([]byte{0x80, 0, 1, 1, 1, 1, 1, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		want, n := binary.Uvarint(b)
+		right := n > 0 && len(binary.AppendUvarint(nil, want)) == n
+		r := pageReader{b: b}
+		if got := r.uvarint(); (r.why == "") != right || right && (got != want || len(r.b) != len(b)-n) {
+			t.Errorf("% x is %d, %q and leaves %d bytes; it should be %d of %d bytes", b, got, r.why, len(r.b), want, n)
+		}
+	})
 }

@@ -57,6 +57,7 @@ type leafReader struct {
 	entry   int // index of the current entry
 	keyAt   int // where the key read last begins in arena
 	keyLen  int
+	shared  int    // bytes of it that the key before has, too
 	arena   []byte // keys, inline content, extensions
 	parts   []part
 	extents []Extent
@@ -92,7 +93,8 @@ func DecodeLeaf(page []byte) (*Leaf, error) {
 	return r.decode(page)
 }
 
-func (r *leafReader) decode(page []byte) (*Leaf, error) {
+// begin reads what comes before the first record.
+func (r *leafReader) begin(page []byte) {
 	r.open(page, entryPage, leastEntry)
 	r.before = before{}
 	r.keys, r.keyAt, r.keyLen, r.nameAt, r.extra = 0, 0, 0, 0, 0
@@ -101,6 +103,10 @@ func (r *leafReader) decode(page []byte) (*Leaf, error) {
 	if r.why == "" && r.n == 0 {
 		r.fail("no entries")
 	}
+}
+
+func (r *leafReader) decode(page []byte) (*Leaf, error) {
+	r.begin(page)
 	var entries []Entry
 	if r.why == "" {
 		entries = make([]Entry, r.n)
@@ -220,7 +226,7 @@ func (r *leafReader) key() {
 	r.arena = append(r.arena, r.arena[r.keyAt:r.keyAt+n]...)
 	r.arena = append(r.arena, rest...)
 	r.parts = append(r.parts, part{partKey, int32(r.entry), int32(at), int32(at + length)})
-	r.keyAt, r.keyLen = at, length
+	r.keyAt, r.keyLen, r.shared = at, length, n
 	key := r.arena[at : at+length]
 	if n >= r.nameAt && r.entry > 0 && length > 1 {
 		if !validName(key[r.nameAt:]) { // same folder: only the name is new

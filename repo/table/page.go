@@ -224,7 +224,25 @@ func (r *pageReader) uvarint() uint64 {
 	return r.longUvarint()
 }
 
+// longUvarint takes numbers of two to eight bytes in one piece: times, sizes and
+// addresses are as long, and a loop over their bytes was a fifth of the time that
+// it takes to decode a page.
 func (r *pageReader) longUvarint() uint64 {
+	if len(r.b) >= 8 {
+		x := binary.LittleEndian.Uint64(r.b)
+		if last := ^x & 0x8080808080808080; last != 0 { // the top bit of the last byte
+			n := bits.TrailingZeros64(last)/8 + 1
+			if r.b[n-1] == 0 { // n > 1: one byte is not long
+				r.fail("bad number")
+				return 0
+			}
+			r.b = r.b[n:]
+			x &= (last ^ (last - 1)) & 0x7f7f7f7f7f7f7f7f
+			x = x&0x007f007f007f007f | x&0x7f007f007f007f00>>1
+			x = x&0x00003fff00003fff | x&0x3fff00003fff0000>>2
+			return x&0x000000000fffffff | x&0x0fffffff00000000>>4
+		}
+	}
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || n > 1 && r.b[n-1] == 0 {
 		r.fail("bad number")
