@@ -69,6 +69,7 @@ type Options struct {
 	Log     *slog.Logger
 	Version string
 	Idle    time.Duration // how often to look at the clock; 0: each minute
+	Link    func() string // a way into the web page, for once; nil: there is none
 }
 
 const (

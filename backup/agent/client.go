@@ -139,3 +139,10 @@ func (c *Client) Alerts(ctx context.Context, ended bool) (list []journal.Alert, 
 func (c *Client) CloseAlert(ctx context.Context, id uint64, note string) error {
 	return c.ask(ctx, http.MethodPost, "/alerts/"+strconv.FormatUint(id, 10)+"/close", closeRequest{note}, &struct{}{})
 }
+
+// Page asks for an address that lets its reader into the web page, once.
+func (c *Client) Page(ctx context.Context) (string, error) {
+	var l pageLink
+	err := c.ask(ctx, http.MethodPost, "/page", nil, &l)
+	return l.URL, err
+}

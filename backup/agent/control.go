@@ -139,6 +139,7 @@ func (c *control) routes() http.Handler {
 		return struct{}{}, a.Pause(q.Until)
 	})
 	handle("POST /resume", func(*http.Request) (any, error) { return struct{}{}, a.Resume() })
+	handle("POST /page", func(*http.Request) (any, error) { return a.link() })
 	handle("POST /reload", func(*http.Request) (any, error) { return struct{}{}, a.Reload(c.reload()) })
 	return mux
 }

@@ -43,6 +43,7 @@ type Agent struct {
 	KeepJobs schedule.Span     `toml:"keep_jobs"` // how long jobs are remembered; 0: DefaultKeepJobs
 	Socket   string            `toml:"socket"`    // absolute; "": below the cache_dir
 	Throttle []schedule.Window `toml:"throttle"`  // of all jobs together
+	Page     string            `toml:"page"`      // loopback address of the web page; "": there is none
 }
 
 // What holds where a configuration says nothing.
@@ -112,6 +113,11 @@ func (a *Agent) resolve(home string) (place, error) {
 	}
 	if _, err := schedule.NewTable(a.Throttle, time.UTC); err != nil {
 		return place{"agent", "throttle"}, err
+	}
+	if a.Page != "" {
+		if err := CheckPage(a.Page); err != nil {
+			return place{"agent", "page"}, err
+		}
 	}
 	return nil, nil
 }

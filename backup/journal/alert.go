@@ -35,6 +35,21 @@ const (
 	MaintenanceWarnings Kind = "maintenance_warnings"
 )
 
+// Text returns the kind in words.
+func (k Kind) Text() string {
+	switch k {
+	case BackupFailed:
+		return "Backup failed"
+	case BackupWarnings:
+		return "Backup with warnings"
+	case Silent:
+		return "No recovery point for too long"
+	case Configuration:
+		return "The configuration cannot be read"
+	}
+	return string(k)
+}
+
 // Alert is what somebody must know. While it is active, the same again is
 // counted in it.
 type Alert struct {

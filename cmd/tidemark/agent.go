@@ -36,7 +36,7 @@ runs it in the foreground.`,
 		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app),
+	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app), newAgentPage(app),
 		newAgentInstall(app), newAgentUninstall(app), newAgentStart(app), newAgentStop(app))
 	return c
 }
@@ -82,7 +82,17 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(conf, agent.Options{Journal: j, Run: engine(app).Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version})
+	e := engine(app)
+	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version}
+	web, door, err := webPage(ctx, app, e)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	if web != nil {
+		defer func() { _ = door.Close() }() // which Serve may have done
+		o.Link = web.Link
+	}
+	a, err := agent.New(conf, o)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -91,6 +101,9 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 	group.Go(func() error { return a.Run(ctx) })
 	group.Go(func() error { return agent.Serve(ctx, l, a, reload) })
 	group.Go(func() error { reloadOnHangup(ctx, a, reload); return nil })
+	if web != nil {
+		group.Go(func() error { return web.Serve(ctx, a) })
+	}
 	return group.Wait()
 }
 

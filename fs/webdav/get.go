@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net/http"
 	"net/url"
 	"path"
 	"sync"
@@ -33,6 +32,12 @@ func (q *request) get() error {
 	if s.folder() {
 		return q.page(s)
 	}
+	if query.Has("show") {
+		return q.showPage(s)
+	}
+	if query.Has("image") {
+		return q.imageFile(s)
+	}
 	return q.file(s)
 }
 
@@ -54,16 +59,7 @@ func (q *request) file(s *resource) error {
 	h.Set("Etag", tag)
 	h.Set("Content-Type", typeOf(s.href))
 	h.Set("Content-Disposition", attachment(name))
-	c := q.open(s.attr())
-	defer c.close()
-	http.ServeContent(q.w, q.r, "", modified(s.attr()), c)
-	if c.err != nil {
-		// A part is on its way with the length of the whole: only a connection
-		// that breaks tells the client that it is not all.
-		q.opt.Log.Error("a download was cut short", "path", q.r.URL.Path, "error", c.err)
-		panic(http.ErrAbortHandler)
-	}
-	return nil
+	return q.send(s)
 }
 
 // attachment says that a browser shall keep a file and not show it.

@@ -24,6 +24,18 @@ import (
 // Pages are for people with a browser: a folder's list, what a search found, the
 // versions of a file, all to download from. They run no script, and load nothing.
 
+// Frame is the site that pages are a part of, which puts around them what is its
+// own.
+type Frame struct {
+	Head    template.HTML                     // in <head>; PageStyle is not there unless it has it
+	Top     func(*http.Request) template.HTML // before all else in the body
+	Policy  func(*http.Request) string        // Content-Security-Policy of pages; images of this site must be let through
+	Restore string                            // where the form of a folder can be sent, too, to have restored what is selected
+}
+
+// PageStyle is the style sheet of pages.
+func PageStyle() string { return pageStyle }
+
 //go:embed page.html
 var pageText string
 
@@ -53,6 +65,9 @@ type pageData struct {
 	Title   string
 	Heading string
 	Style   template.CSS
+	Head    template.HTML // of the site around, and what stands above
+	Top     template.HTML
+	Restore string // where what is selected can be restored; "": nowhere
 	Crumbs  []crumb
 	Here    string // href of the folder
 	Search  bool   // whether there is a field to search with
@@ -64,6 +79,7 @@ type pageData struct {
 	Next     string // href of the next page, if there is one
 	Found    iter.Seq[*row]
 	Versions []version
+	Shown    *preview
 	end      func() string
 }
 
@@ -78,6 +94,9 @@ func (d *pageData) Outcome() string {
 // newPage begins the page of something with an href.
 func (q *request) newPage(href string, folder bool) *pageData {
 	d := &pageData{Title: q.opt.Title, Style: template.CSS(pageStyle), Crumbs: crumbs(q.opt.Title, q.opt.Prefix, href), Here: href, Search: folder}
+	if f := q.opt.Frame; f != nil {
+		d.Head, d.Top, d.Restore = f.Head, f.Top(q.r), f.Restore
+	}
 	last := &d.Crumbs[len(d.Crumbs)-1]
 	last.Last, d.Heading = true, last.Name
 	return d
@@ -87,10 +106,18 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Parse(pageText))
 })
 
+// pagePolicy is what pages may do.
+func (q *request) pagePolicy() string {
+	if q.opt.Frame != nil {
+		return q.opt.Frame.Policy(q.r)
+	}
+	return stylePolicy()
+}
+
 // stylePolicy lets the page's own style through, and nothing else.
 func stylePolicy() string {
 	sum := sha256.Sum256([]byte(pageStyle))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+	return "default-src 'none'; img-src 'self'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
 
@@ -98,7 +125,7 @@ func stylePolicy() string {
 func (q *request) show(kind string, d *pageData) {
 	h := q.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", stylePolicy())
+	h.Set("Content-Security-Policy", q.pagePolicy())
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	if q.r.Method == http.MethodHead {
@@ -182,6 +209,9 @@ func (q *request) row(s *resource, c *child) *row {
 		r.Href += "/"
 	} else {
 		r.Size, r.Versions = size(c.attr()), r.Href+"?versions"
+		if q.opt.Frame != nil {
+			r.Href += "?show"
+		}
 	}
 	return r
 }

@@ -23,6 +23,7 @@ type version struct {
 	First, Last    string // the points that have it, and all between them
 	Points         int
 	Href           string // in the last of these points
+	Show           string // where it is shown; "": nowhere
 	This           bool   // it is the one in the point that the page was asked of
 
 	attr    fs.Attr
@@ -174,7 +175,11 @@ func (q *request) versionIn(p onePoint, names []string) (*version, error) {
 		return nil, err
 	}
 	at := pointTime(p.name)
-	return &version{Modified: whenExactly(s.attr()), Size: size(s.attr()), First: at, Last: at, Points: 1, Href: s.href + "?dated", attr: *s.attr(), content: id}, nil
+	v := &version{Modified: whenExactly(s.attr()), Size: size(s.attr()), First: at, Last: at, Points: 1, Href: s.href + "?dated", attr: *s.attr(), content: id}
+	if q.opt.Frame != nil {
+		v.Show = s.href + "?show"
+	}
+	return v, nil
 }
 
 // same says whether two points have the same version, as package history does:

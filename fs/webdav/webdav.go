@@ -77,6 +77,9 @@ type Options struct {
 	// Title stands above pages; "" is "Recovery points".
 	Title string
 
+	// Frame makes the pages a part of a site; nil: they stand alone.
+	Frame *Frame
+
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 

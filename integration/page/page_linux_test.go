@@ -1,0 +1,42 @@
+package page
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tidemark-backup/tidemark/integration/chromium"
+)
+
+// TestPage walks through the page as a person does.
+func TestPage(t *testing.T) {
+	w := newWorld(t, false)
+	b := chromium.New(t)
+	login(b, w.link())
+	base := b.Ask("location.href")
+	for _, at := range []struct{ name, path string }{
+		{"overview", ""}, {"files", "files/"}, {"folder", "files/office/latest" + w.source + "/"},
+		{"text", "files/office/latest" + w.source + "/letter.txt?show"}, {"image", "files/office/latest" + w.source + "/photos/sea.png?show"},
+		{"versions", "files/office/latest" + w.source + "/letter.txt?versions"}, {"found", "files/office/latest" + w.source + "/?find=e"},
+		{"jobs", "jobs"}, {"job", "jobs/1"}, {"failedjob", "jobs/3"}, {"alerts", "alerts"}, {"missing", "jobs/99"},
+	} {
+		for _, dark := range []bool{false, true} {
+			b.Window(1100, dark)
+			b.Open(base + at.path)
+			name := at.name
+			if dark {
+				name += "-dark"
+			}
+			b.Picture(name)
+		}
+		b.Window(390, false)
+		b.Open(base + at.path)
+		b.Picture(at.name + "-phone")
+	}
+}
+
+// login opens a link and waits for the overview.
+func login(b *chromium.Browser, link string) {
+	b.Do("Page.navigate", map[string]any{"url": link})
+	base := link[:strings.Index(link, "login?")]
+	b.Until("location.href == '" + base + "' && document.readyState == 'complete'")
+}
