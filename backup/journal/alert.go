@@ -46,6 +46,12 @@ func (k Kind) Text() string {
 		return "No recovery point for too long"
 	case Configuration:
 		return "The configuration cannot be read"
+	case Damage:
+		return "Damaged data"
+	case MaintenanceFailed:
+		return "Maintenance failed"
+	case MaintenanceWarnings:
+		return "Maintenance with warnings"
 	}
 	return string(k)
 }

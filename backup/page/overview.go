@@ -172,6 +172,10 @@ func whatToDo(a *journal.Alert) string {
 		return "Look at which files were left out, and exclude them or give the agent the right to read them."
 	case journal.Silent:
 		return "See why no run came to its end: was the machine off, or is the place of the repository away?"
+	case journal.Damage:
+		return "`tidemark repair` heals what can be healed, from a replica or out of the repository itself, and names the files that cannot."
+	case journal.MaintenanceFailed, journal.MaintenanceWarnings:
+		return "Look at the job’s error; `jobs start` runs it again."
 	case journal.Configuration:
 		return "Mend the line of the configuration that is named, then `tidemark agent reload`. The one before is in force."
 	}

@@ -83,7 +83,7 @@ func (q *request) look(s *resource, p *preview) error {
 		}
 		p.Image = s.href + "?image"
 	default:
-		if p.Text, p.IsText = text(head, s.attr().Size > uint64(len(head))); p.IsText {
+		if p.Text, p.IsText = plainText(head, s.attr().Size > uint64(len(head))); p.IsText {
 			p.Cut = s.attr().Size > uint64(len(head))
 		} else {
 			p.Why = "It is neither text nor a picture that can be shown here."
@@ -135,9 +135,9 @@ func (q *request) imageFile(s *resource) error {
 	return q.send(s)
 }
 
-// text returns content as text, if it is some. Of what was cut the last
+// plainText returns content as text, if it is some. Of what was cut the last
 // character may be incomplete.
-func text(b []byte, cut bool) (string, bool) {
+func plainText(b []byte, cut bool) (string, bool) {
 	if wide, ok := wideText(b); ok {
 		return printable(wide)
 	}

@@ -25,7 +25,7 @@ func TestText(t *testing.T) {
 		{"turned", strings.Repeat("a", 100) + "\u202etxt.exe", false, strings.Repeat("a", 100) + `\u202etxt.exe`, true},
 		{"mostly odd", "\x01\x02\x03\x04abc", false, `\u0001\u0002\u0003\u0004abc`, false},
 	} {
-		got, is := text([]byte(c.in), c.cut)
+		got, is := plainText([]byte(c.in), c.cut)
 		if is != c.is || is && got != c.want {
 			t.Errorf("%s: %q, %v", c.name, got, is)
 		}
@@ -36,7 +36,7 @@ func FuzzText(f *testing.F) {
 	f.Add([]byte("\xff\xfea"), true)
 	f.Add([]byte("aaa\xf0\x9f"), true)
 	f.Fuzz(func(t *testing.T, b []byte, cut bool) {
-		s, is := text(b, cut)
+		s, is := plainText(b, cut)
 		if is && (!utf8.ValidString(s) || strings.ContainsAny(s, "\x00\x1b\u202e")) {
 			t.Errorf("%q", s)
 		}
