@@ -70,7 +70,7 @@ func (e *Engine) backup(ctx context.Context, t *Task, event hook.Event, quiet re
 	}
 	defer func() { err = errors.Join(err, closing()) }()
 	if p.Retention != nil {
-		if err := e.retention(ctx, r, local, p.Retention); err != nil {
+		if err := e.retention(ctx, r, local, p); err != nil {
 			t.Warn("retention", err)
 		}
 	}
@@ -133,22 +133,18 @@ func (e *Engine) unlock(ctx context.Context, r *repo.Repository, local repo.Loca
 
 // retention makes the policy of the configuration that of the vault, unless
 // that cuts points: nobody is there to be asked.
-func (e *Engine) retention(ctx context.Context, r *repo.Repository, local repo.Local, want *retain.Policy) error {
+func (e *Engine) retention(ctx context.Context, r *repo.Repository, local repo.Local, p *config.Policy) error {
 	if r.Book() == nil {
 		return fmt.Errorf("the ledger cannot be read, so the vault's policy stays as it is: %w", fault.Corrupt)
 	}
-	next := want.Clone()
 	var now *retain.Policy
 	r.Book().View(func(s *retain.State) {
 		if s.Policy != nil {
 			now = s.Policy.Clone()
 		}
 	})
+	next := RetentionOf(p, now)
 	if now != nil {
-		next.Immutable = now.Immutable
-		if next.Floors == (retain.Floors{}) {
-			next.Floors = now.Floors
-		}
 		if string(now.Marshal()) == string(next.Marshal()) {
 			return nil
 		}
@@ -175,6 +171,19 @@ func (e *Engine) retention(ctx context.Context, r *repo.Repository, local repo.L
 		return edit.Records, nil
 	})
 	return err
+}
+
+// RetentionOf returns what the vault's policy is to become by that of the
+// configuration: what only vaults say stays as it is now; nil: nothing is said.
+func RetentionOf(p *config.Policy, now *retain.Policy) *retain.Policy {
+	next := p.Retention.Clone()
+	if now != nil {
+		next.Immutable = now.Immutable
+		if next.Floors == (retain.Floors{}) {
+			next.Floors = now.Floors
+		}
+	}
+	return next
 }
 
 // matcher compiles the policy's patterns, and those that keep a backup out of

@@ -1,20 +1,8 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strings"
-)
-
-// The decoder tells the lines of what it cannot decode, and of nothing else. So
-// the lines of keys are looked for in the text, which is known to be TOML: a
-// line that begins with a key or a table's name, outside of strings and arrays
-// that go over several.
-
-var (
-	headerLine = regexp.MustCompile(`^\s*(\[\[?)\s*([A-Za-z0-9_.\s"'-]+?)\s*\]`)
-	keyLine    = regexp.MustCompile(`^\s*([A-Za-z0-9_."'-]+(?:\s*\.\s*[A-Za-z0-9_"'-]+)*)\s*=`)
-	quoted     = regexp.MustCompile(`"""|'''|"(?:\\.|[^"\\])*"|'[^']*'|#.*`)
 )
 
 // spot is a key or table in the text.
@@ -27,50 +15,14 @@ type spot struct {
 // spots returns all keys and tables that begin a line.
 func spots(data []byte) []spot {
 	var list []spot
-	var table place
-	counts := map[string]int{} // tables of arrays so far, by name
-	fence, depth, n := "", 0, 0
-	for text := range strings.Lines(string(data)) {
-		n++
-		if fence != "" { // in a string of several lines
-			before, after, ok := strings.Cut(text, fence)
-			if !ok {
-				continue
-			}
-			_, text, fence = before, after, ""
-		} else if depth == 0 {
-			if m := headerLine.FindStringSubmatch(text); m != nil {
-				table = tablePlace(names(m[2]), m[1] == "[[", counts)
-				list = append(list, spot{table, n, text})
-				continue
-			}
-			if m := keyLine.FindStringSubmatch(text); m != nil {
-				list = append(list, spot{append(slices.Clone(table), names(m[1])...), n, text})
-			}
+	text, n := string(data), 1
+	for _, st := range scan(text) {
+		if st.kind != other {
+			list = append(list, spot{st.where, n, text[st.start:st.end]})
 		}
-		bare := quoted.ReplaceAllStringFunc(text, func(s string) string {
-			if s == `"""` || s == "'''" {
-				return s
-			}
-			return ""
-		})
-		for _, mark := range []string{`"""`, "'''"} {
-			if strings.Count(bare, mark)%2 == 1 {
-				fence = mark
-			}
-		}
-		depth = max(0, depth+strings.Count(bare, "[")-strings.Count(bare, "]"))
+		n += strings.Count(text[st.start:st.end], "\n")
 	}
 	return list
-}
-
-// names splits a dotted key.
-func names(key string) place {
-	var p place
-	for part := range strings.SplitSeq(key, ".") {
-		p = append(p, strings.Trim(strings.TrimSpace(part), `"'`))
-	}
-	return p
 }
 
 // tablePlace puts the numbers of arrays into the name of a table.

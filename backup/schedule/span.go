@@ -50,5 +50,11 @@ func (s Span) String() string {
 	if d := time.Duration(s); d != 0 && d%(24*time.Hour) == 0 {
 		return strconv.Itoa(int(d/(24*time.Hour))) + "d"
 	}
-	return time.Duration(s).String()
+	text := time.Duration(s).String()
+	for _, zero := range []string{"m0s", "h0m"} { // 2h0m0s is 2h
+		if rest, ok := strings.CutSuffix(text, zero); ok {
+			text = rest + zero[:1]
+		}
+	}
+	return text
 }

@@ -16,8 +16,8 @@ func newOverview(app *cli.App) *cobra.Command {
 		Use:   "status",
 		Short: "Show how the agent's policies are",
 		Long: `Show each policy of the agent with its newest point and how old that is, its
-last job, and when it is due, each task of maintenance, and how many alerts are active. If no agent runs
-it reads the journal, and says so.
+last job, and when it is due; each task of maintenance; and how many alerts are
+active. If no agent runs it reads the journal, and says so.
 
 The exit code is 3 if an alert is active, and 1 if no agent runs.`,
 		Example: `  tidemark status

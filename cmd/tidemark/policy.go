@@ -20,9 +20,16 @@ import (
 func newPolicy(app *cli.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Say how long recovery points are kept",
-		Long: `Say how long recovery points are kept: hourly, daily, weekly, monthly, yearly,
-each if wanted. Without a policy everything is kept for ever.
+		Short: "Say what the agent backs up, and how long points are kept",
+		Long: `Say what the agent backs up and when, and how long recovery points are kept.
+
+"add", "edit", "remove" and "list" are about the agent's policies, which have
+names and stand in the configuration: paths, exclusions, schedule.
+
+"set", "preview" and "show" are about the retention of the repository, which is
+one for all its points: hourly, daily, weekly, monthly, yearly, each if wanted.
+Without one everything is kept for ever. A policy of the agent may say it, too;
+it then becomes that of its repository.
 
 A point gets its tags when it arrives: of each tier, the latest slot that is
 due and not yet taken. So when Saturday's run fails, the next one becomes the
@@ -32,19 +39,28 @@ vault's ledger, and no passphrase is needed.`,
 		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newPolicyShow(app), newPolicySet(app), newPolicyPreview(app))
+	c.AddCommand(newPolicyShow(app), newPolicySet(app), newPolicyPreview(app),
+		newPolicyAdd(app), newPolicyEdit(app), newPolicyRemove(app), newPolicyList(app))
 	return c
 }
 
 func newPolicyShow(app *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use:   "show",
-		Short: "Show the policy in force",
-		Long: `Show the policy that is in force, as JSON, which "policy set FILE" reads. If
-none was ever set nothing is printed, and everything is kept.`,
-		Example: `  tidemark policy show > policy.json`,
-		Args:    arguments(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
+		Use:   "show [NAME]",
+		Short: "Show the retention in force, or a policy of the agent",
+		Long: `Show the retention of the repository that is in force, as JSON, which "policy
+set FILE" reads. If none was ever set nothing is printed, and everything is
+kept.
+
+With NAME show that policy of the agent, as it stands in the configuration, and
+its next runs.`,
+		Example: `  tidemark policy show > policy.json
+  tidemark policy show documents`,
+		Args: arguments(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return showPolicy(app, args[0])
+			}
 			return withBook(c.Context(), app, func(r *opened) error {
 				var text []byte
 				r.Book().View(func(s *retain.State) {
@@ -73,11 +89,12 @@ func newPolicySet(app *cli.App) *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "set [FILE]",
-		Short: "Change the policy",
-		Long: `Change the policy: to that of FILE, or as the flags say; what they do not name
-stays. Points that are there follow: where a tier keeps longer, they live
-longer; where it keeps less or ends, less; a tier that is new takes points that
-would have been taken. "policy preview" shows all that beforehand.
+		Short: "Change how long points are kept",
+		Long: `Change the retention of the repository: to that of FILE, or as the flags say;
+what they do not name stays. Points that are there follow: where a tier keeps
+longer, they live longer; where it keeps less or ends, less; a tier that is new
+takes points that would have been taken. "policy preview" shows all that
+beforehand.
 
 Points that the change cuts are deleted, and can be had back with "points
 undelete" for 14 days. If there are any, it asks first; scripts give --yes.

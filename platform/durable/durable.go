@@ -37,8 +37,23 @@ const TempPrefix = ".tidemark-tmp-"
 // WriteFile writes data to the file path, which it replaces if it exists,
 // with exactly these permission bits, and returns once that is durable.
 func WriteFile(path string, data []byte, perm iofs.FileMode) error {
+	return replace(path, data, perm, func(string) error { return nil })
+}
+
+// Rewrite is WriteFile for a file that is there, and keeps mode and owner: info
+// is of it.
+func Rewrite(path string, data []byte, info iofs.FileInfo) error {
+	return replace(path, data, info.Mode().Perm(), func(temp string) error { return ownLike(temp, info) })
+}
+
+// replace is WriteFile; mind is called with the file before it has its name.
+func replace(path string, data []byte, perm iofs.FileMode, mind func(string) error) error {
 	temp, err := writeTemp(path, data, perm)
 	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := mind(temp); err != nil {
+		os.Remove(temp)
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(temp, path); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -213,6 +214,20 @@ func (a *App) Confirm(question string) error {
 		return fmt.Errorf("nothing was done: %w", fault.Canceled)
 	}
 	return nil
+}
+
+// Choose asks at the terminal for one of several words.
+func (a *App) Choose(question string, words ...string) (string, error) {
+	f, ok := a.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return "", Usage("there is nobody to ask; say it: %s", strings.Join(words, ", "))
+	}
+	fmt.Fprintf(a.Stderr, "%s (%s) ", question, strings.Join(words, ", "))
+	var answer string
+	if _, err := fmt.Fscanln(f, &answer); err != nil || !slices.Contains(words, answer) {
+		return "", fmt.Errorf("nothing was done: %w", fault.Canceled)
+	}
+	return answer, nil
 }
 
 var (
