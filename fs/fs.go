@@ -5,6 +5,7 @@
 //	/latest                             link to the newest point's folder
 //	/points/2026-11-22_10-00-00/…       a point, by its local time; inside it
 //	/points/2026-11-22_10-00-00-2/…     the source's absolute paths
+//	/servers/HOST/latest, …             the points of one server; listed where there are several
 //	/@GMT-2026.11.22-09.00.00/…         a point, by the name that Samba knows it by
 //	…/@versions  …/@deleted  …/@diff    in each folder of a point, see made.go
 //

@@ -31,7 +31,7 @@ func (t *Tree) Lookup(ctx context.Context, parent Node, name string) (Attr, erro
 		return Attr{}, err
 	}
 	if at.virtual != 0 {
-		return t.lookupVirtual(ctx, at.virtual, name)
+		return t.lookupVirtual(ctx, at, name)
 	}
 	tree, folder, err := t.folder(ctx, at)
 	if err != nil {
@@ -114,7 +114,7 @@ func (t *Tree) Attr(ctx context.Context, n Node) (Attr, error) {
 		return Attr{}, err
 	}
 	if at.virtual == latestNode {
-		return t.latestAttr(at.slot), nil
+		return t.latestAttr(at.slot, at.view), nil
 	}
 	if at.made != nil {
 		return t.madeAttr(ctx, at.made)
@@ -122,6 +122,9 @@ func (t *Tree) Attr(ctx context.Context, n Node) (Attr, error) {
 	if at.virtual != 0 {
 		if err := t.current(ctx); err != nil {
 			return Attr{}, err
+		}
+		if at.virtual == serverNode {
+			return t.virtualAttr(n), nil
 		}
 		return t.virtualAttr(at.virtual), nil
 	}
@@ -159,7 +162,7 @@ func (t *Tree) ReadDir(ctx context.Context, n Node, from uint64) iter.Seq2[*DirE
 			return
 		}
 		if at.virtual != 0 {
-			t.readVirtual(ctx, at.virtual, from, yield)
+			t.readVirtual(ctx, at, from, yield)
 			return
 		}
 		tree, folder, err := t.folder(ctx, at)
@@ -213,8 +216,11 @@ func (t *Tree) parent(ctx context.Context, tree *table.Tree, at place, key []byt
 		return at.made.parent, nil
 	}
 	if at.ordinal == 0 {
-		if t.opt.Point != nil || at.view == tokenView {
+		switch {
+		case t.opt.Point != nil || at.view == tokenView:
 			return Root, nil
+		case at.view == serverView:
+			return at.slot.server.node(), nil
 		}
 		return pointsNode, nil
 	}

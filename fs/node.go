@@ -13,8 +13,9 @@ import (
 //	│ view    │ slot of the point│ ordinal of the entry                 │
 //	└─────────┴──────────────────┴──────────────────────────────────────┘
 //
-// View 0 is the tree below points, view 1 the same points by their names for
-// Samba at the root: other folders, since a kernel gives a folder one place.
+// View 0 is the tree below points, views 1 and 3 are the same points by their
+// names for Samba at the root, and below servers: other folders, since a kernel
+// gives a folder one place.
 // Slot 0 is no point's; it holds the root and what is between it and the
 // points: there are as many links latest as points they have led to, so that
 // where one leads never changes, and a kernel may remember it. Without that a
@@ -26,8 +27,13 @@ type Node uint64
 const (
 	Root        Node = 1
 	pointsNode  Node = 2
-	latestNode  Node = 3             // of a place; see latestOf
+	latestNode  Node = 3 // of a place; see latestOf
+	serversNode Node = 4
+	serverNode  Node = 5             // of a place; see nodeOf a server
 	firstLatest Node = 1 << slotBits // and the slot of the point that it leads to
+	firstServer Node = 2 << slotBits // and the server's number
+	firstNewest Node = 3 << slotBits // and the slot of the point that a server's latest leads to
+	lastVirtual Node = 4 << slotBits
 	slotBits         = 20
 	ordinalBits      = 36
 	maxSlot          = 1<<slotBits - 1
@@ -37,16 +43,18 @@ const (
 
 // The views.
 const (
-	plainView uint8 = iota
-	tokenView       // below the names that Samba knows points by
-	madeView        // made-up folders in points; slot and ordinal are a hash, see madeTable
+	plainView  uint8 = iota
+	tokenView        // below the names that Samba knows points by
+	madeView         // made-up folders in points; slot and ordinal are a hash, see madeTable
+	serverView       // below the names of servers
 	numViews
 )
 
 // The names of the folders that are in no point.
 const (
-	LatestName = "latest"
-	PointsName = "points"
+	LatestName  = "latest"
+	PointsName  = "points"
+	ServersName = "servers"
 )
 
 func makeNode(view uint8, slot uint32, ordinal uint64) Node {
@@ -60,13 +68,20 @@ func (n Node) ordinal() uint64 { return uint64(n) & maxOrdinal }
 // String returns view, slot and ordinal.
 func (n Node) String() string { return fmt.Sprintf("%d:%d:%d", n.view(), n.slot(), n.ordinal()) }
 
-// latestOf returns the node of the link latest while it leads to a point.
-func latestOf(s *slot) Node { return firstLatest | Node(s.number) }
+// latestOf returns the node of the link latest in a view while it leads to a
+// point.
+func latestOf(s *slot, view uint8) Node {
+	if view == serverView {
+		return firstNewest | Node(s.number)
+	}
+	return firstLatest | Node(s.number)
+}
 
 // place is where a node leads: to an entry, or to one of the folders above.
 type place struct {
-	virtual Node  // Root, pointsNode or latestNode; 0 for an entry
-	slot    *slot // of an entry, and what a link latest leads to
+	virtual Node    // Root, pointsNode, latestNode, serversNode or serverNode; 0 for an entry
+	slot    *slot   // of an entry, and what a link latest leads to
+	server  *server // of serverNode
 	ordinal uint64
 	view    uint8
 	made    *made // slot and ordinal are of the folder that has its mode
@@ -90,24 +105,36 @@ func (t *Tree) find(n Node) (place, error) {
 		at.made = f
 		return at, nil
 	}
-	latest := n.view() == plainView && number == 0 && n&^(firstLatest-1) == firstLatest
-	if latest {
-		number = uint32(n & (firstLatest - 1))
-	}
-	if number == 0 || latest && t.opt.Point != nil {
-		if n < Root || n > pointsNode || t.opt.Point != nil {
-			return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
+	if number == 0 {
+		if at, ok := t.findVirtual(n); ok && n.view() == plainView && t.opt.Point == nil {
+			return at, nil
 		}
-		return place{virtual: n}, nil
+		return place{}, fmt.Errorf("find node %s: %w", n, fault.Stale)
 	}
 	s := t.points.slot(number)
 	if s == nil || s.gone.Load() {
 		return place{}, fmt.Errorf("find node %s: its point: %w", n, fault.Stale)
 	}
-	if latest {
-		return place{virtual: latestNode, slot: s}, nil
-	}
 	return place{slot: s, ordinal: n.ordinal(), view: n.view()}, nil
+}
+
+// findVirtual resolves a node that is in no point.
+func (t *Tree) findVirtual(n Node) (at place, ok bool) {
+	low := n & (firstLatest - 1)
+	switch n &^ (firstLatest - 1) {
+	case 0:
+		return place{virtual: n}, n == Root || n == pointsNode || n == serversNode
+	case firstServer:
+		v := t.points.server(uint32(low))
+		return place{virtual: serverNode, server: v}, v != nil
+	case firstLatest, firstNewest:
+		at = place{virtual: latestNode, slot: t.points.slot(uint32(low))}
+		if n >= firstNewest {
+			at.view = serverView
+		}
+		return at, n < lastVirtual && at.slot != nil && !at.slot.gone.Load()
+	}
+	return place{}, false
 }
 
 // nodeOf is the inverse of find for entries.

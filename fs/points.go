@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/point"
 )
 
@@ -32,9 +34,19 @@ type slot struct {
 	number uint32
 	point  *repo.Point
 	name   string
-	token  string      // its name in tokenFormat
+	token  string // its name in tokenFormat
+	server *server
 	gone   atomic.Bool // the point has been removed from the repository
 }
+
+// server is a folder below servers: the points of one host name.
+type server struct {
+	number uint32
+	name   string
+	live   []*slot // as in pointList, and guarded as there
+}
+
+func (v *server) node() Node { return firstServer | Node(v.number) }
 
 // pointList is the list of points as the tree shows it.
 type pointList struct {
@@ -42,7 +54,9 @@ type pointList struct {
 	complaint string     // about points that cannot be opened; guarded by reading
 
 	mu      sync.RWMutex
-	slots   []*slot            // slots[i] has number i+1; never shrinks
+	slots   []*slot   // slots[i] has number i+1; never shrinks
+	servers []*server // servers[i] has number i+1; never shrinks
+	byHost  map[string]*server
 	byID    map[point.ID]*slot // gone ones, too
 	byName  map[string]*slot   // by name and by token: none is the other's form
 	live    []*slot            // those not gone, ascending Sequence
@@ -54,6 +68,7 @@ type pointList struct {
 func (l *pointList) init() {
 	l.byID = map[point.ID]*slot{}
 	l.byName = map[string]*slot{}
+	l.byHost = map[string]*server{}
 }
 
 func (l *pointList) slot(number uint32) *slot {
@@ -90,6 +105,46 @@ func (l *pointList) list() ([]*slot, time.Time) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.live, l.changed
+}
+
+// server returns the server with a number, nil if there is none.
+func (l *pointList) server(number uint32) *server {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if number == 0 || int(number) > len(l.servers) {
+		return nil
+	}
+	return l.servers[number-1]
+}
+
+// serverNamed returns the server with a name, nil if none has points.
+func (l *pointList) serverNamed(name string) *server {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if v := l.byHost[name]; v != nil && len(v.live) > 0 {
+		return v
+	}
+	return nil
+}
+
+// serversThere returns the servers that have points, by number.
+func (l *pointList) serversThere() []*server {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var there []*server
+	for _, v := range l.servers {
+		if len(v.live) > 0 {
+			there = append(there, v)
+		}
+	}
+	return there
+}
+
+// listOf returns the points of a server, as list does those of all.
+func (l *pointList) listOf(v *server) []*slot {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return v.live
 }
 
 // turns returns how often the list has changed.
@@ -133,7 +188,7 @@ func (l *pointList) merge(points []*repo.Point, now time.Time, loc *time.Locatio
 			if len(l.slots) >= maxSlot {
 				break // a million points have come and gone: mount again
 			}
-			s = &slot{number: uint32(len(l.slots) + 1), point: p, name: l.freeName(p.Started.In(loc)), token: l.freeToken(p.Started)}
+			s = &slot{number: uint32(len(l.slots) + 1), point: p, name: l.freeName(p.Started.In(loc)), token: l.freeToken(p.Started), server: l.serverOf(p)}
 			l.slots = append(l.slots, s)
 			l.byID[p.ID] = s
 			l.byName[s.name], l.byName[s.token] = s, s
@@ -149,8 +204,37 @@ func (l *pointList) merge(points []*repo.Point, now time.Time, loc *time.Locatio
 	}
 	if changed {
 		l.live, l.changed = live, now
+		for _, v := range l.servers {
+			v.live = nil
+		}
+		for _, s := range live {
+			s.server.live = append(s.server.live, s)
+		}
 		l.turn++
 	}
+}
+
+// serverOf returns the server of a point, and makes it if it is new.
+func (l *pointList) serverOf(p *repo.Point) *server {
+	name := strings.Map(func(r rune) rune {
+		if r == '/' || r == 0 {
+			return '_'
+		}
+		return r
+	}, p.Host)
+	if len(name) > table.MaxName {
+		name = name[:table.MaxName]
+	}
+	if name == "" || name == "." || name == ".." {
+		name = "unknown"
+	}
+	v := l.byHost[name]
+	if v == nil {
+		v = &server{number: uint32(len(l.servers) + 1), name: name}
+		l.servers = append(l.servers, v)
+		l.byHost[name] = v
+	}
+	return v
 }
 
 func (l *pointList) freeName(at time.Time) string {

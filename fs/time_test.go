@@ -72,3 +72,63 @@ func TestTokens(t *testing.T) {
 		t.Errorf("a token in a single point: %v", err)
 	}
 }
+
+// The points of each server, in a folder of its name; listed where there are
+// several.
+func TestServers(t *testing.T) {
+	s := fsconform.NewSource()
+	one := add(t, s, started, files("/d/a"))
+	one.Host = "alpha"
+	c := &clock{at: started.Add(time.Hour)}
+	tree := newTree(t, s, fs.Options{Now: c.now})
+	if got := list(t, tree, fs.Root); !slices.Equal(got, []string{"latest", "points"}) {
+		t.Errorf("with one server the root holds %q", got)
+	}
+	if got := list(t, tree, walk(t, tree, "servers").Node); !slices.Equal(got, []string{"alpha"}) {
+		t.Errorf("servers holds %q", got)
+	}
+	for i, host := range []string{"b/../c", "alpha", "", ".."} {
+		add(t, s, started.Add(time.Duration(i+1)*time.Hour), files("/d/"+string(rune('b'+i)))).Host = host
+	}
+	c.at = c.at.Add(time.Hour)
+	if got := list(t, tree, fs.Root); !slices.Equal(got, []string{"latest", "points", "servers"}) {
+		t.Errorf("the root holds %q", got)
+	}
+	if got := list(t, tree, walk(t, tree, "servers").Node); !slices.Equal(got, []string{"alpha", "b_.._c", "unknown"}) {
+		t.Errorf("servers holds %q", got)
+	}
+	alpha := walk(t, tree, "servers", "alpha")
+	if got := list(t, tree, alpha.Node); !slices.Equal(got, []string{"latest", "2026-11-22_10-00-00", "2026-11-22_12-00-00"}) {
+		t.Errorf("alpha holds %q", got)
+	}
+	latest := walk(t, tree, "servers", "alpha", "latest")
+	if target, err := tree.Readlink(t.Context(), latest.Node); err != nil || target != "2026-11-22_12-00-00" {
+		t.Errorf("its latest leads to %q: %v", target, err)
+	}
+	if target, err := tree.Readlink(t.Context(), walk(t, tree, "latest").Node); err != nil || target != "points/2026-11-22_14-00-00" {
+		t.Errorf("latest leads to %q: %v", target, err)
+	}
+	here, there := walk(t, tree, "servers", "alpha", "2026-11-22_12-00-00", "d", "c"), walk(t, tree, "points", "2026-11-22_12-00-00", "d", "c")
+	if here.Inode == there.Inode || here.Size != there.Size {
+		t.Errorf("one file by two names is %+v and %+v", here, there)
+	}
+	for entry, err := range tree.ReadDir(t.Context(), walk(t, tree, "servers", "alpha", "2026-11-22_12-00-00").Node, 1) {
+		if err != nil || string(entry.Name) == ".." && entry.Attr.Node != alpha.Node {
+			t.Errorf("%s is %v: %v", entry.Name, entry.Attr.Node, err)
+		}
+	}
+	for _, none := range [][]string{{"gamma"}, {"alpha", "2026-11-22_11-00-00"}, {"b_.._c", "2026-11-22_10-00-00"}} {
+		n := walk(t, tree, append([]string{"servers"}, none[:len(none)-1]...)...).Node
+		if _, err := tree.Lookup(t.Context(), n, none[len(none)-1]); !errors.Is(err, fault.NotExist) {
+			t.Errorf("%q: %v", none, err)
+		}
+	}
+	s.Remove(one)
+	c.at = c.at.Add(time.Hour)
+	if got := list(t, tree, alpha.Node); !slices.Equal(got, []string{"latest", "2026-11-22_12-00-00"}) {
+		t.Errorf("with a point removed alpha holds %q", got)
+	}
+	if _, err := newTree(t, s, fs.Options{Point: one}).Lookup(t.Context(), fs.Root, "servers"); !errors.Is(err, fault.NotExist) {
+		t.Errorf("servers in a single point: %v", err)
+	}
+}

@@ -207,7 +207,7 @@ func TestForeignNodesAreStale(t *testing.T) {
 	for _, o := range []fs.Options{{}, {Point: p}} {
 		tree := newTree(t, s, o)
 		walk(t, tree)
-		nodes := []fs.Node{0, 4, 1 << 35, 1<<36 | 99, 2 << 36, 1<<56 - 1, 1 << 56, 1<<56 | 99<<36, 2 << 56, 1<<64 - 1}
+		nodes := []fs.Node{0, 3, 5, 1 << 20, 1<<20 | 99, 2 << 20, 2<<20 | 99, 3<<20 | 99, 4<<20 | 1, 1 << 35, 1<<36 | 99, 2 << 36, 1<<56 - 1, 1 << 56, 1<<56 | 99<<36, 2 << 56, 1<<64 - 1}
 		for _, n := range nodes {
 			if _, err := tree.Attr(t.Context(), n); !errors.Is(err, fault.Stale) {
 				t.Errorf("attributes of node %v: %v", n, err)

@@ -9,7 +9,8 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
-// The folders above the points: the root, points, and the link latest.
+// The folders above the points: the root, points, servers and those in it, and
+// the links latest.
 
 func virtualName(n Node) string {
 	switch n {
@@ -17,26 +18,29 @@ func virtualName(n Node) string {
 		return "/" + PointsName
 	case latestNode:
 		return "/" + LatestName
+	case serversNode, serverNode:
+		return "/" + ServersName
 	}
 	return "/"
 }
 
-func (t *Tree) lookupVirtual(ctx context.Context, parent Node, name string) (Attr, error) {
+func (t *Tree) lookupVirtual(ctx context.Context, parent place, name string) (Attr, error) {
 	if err := t.current(ctx); err != nil {
 		return Attr{}, err
 	}
 	missing := fmt.Errorf("look up %q: %w", name, fault.NotExist)
-	switch parent {
+	switch parent.virtual {
 	case Root:
 		switch name {
 		case PointsName:
 			return t.virtualAttr(pointsNode), nil
+		case ServersName:
+			return t.virtualAttr(serversNode), nil
 		case LatestName:
-			live, _ := t.points.list()
-			if len(live) == 0 {
-				return Attr{}, missing
+			if live, _ := t.points.list(); len(live) > 0 {
+				return t.latestAttr(live[len(live)-1], plainView), nil
 			}
-			return t.latestAttr(live[len(live)-1]), nil
+			return Attr{}, missing
 		}
 		if s := t.points.named(tokenView, name); s != nil {
 			return t.pointAttr(ctx, place{slot: s, view: tokenView})
@@ -47,8 +51,21 @@ func (t *Tree) lookupVirtual(ctx context.Context, parent Node, name string) (Att
 			return t.pointAttr(ctx, place{slot: s})
 		}
 		return Attr{}, missing
+	case serversNode:
+		if v := t.points.serverNamed(name); v != nil {
+			return t.virtualAttr(v.node()), nil
+		}
+		return Attr{}, missing
+	case serverNode:
+		if live := t.points.listOf(parent.server); name == LatestName && len(live) > 0 {
+			return t.latestAttr(live[len(live)-1], serverView), nil
+		}
+		if s := t.points.named(serverView, name); s != nil && s.server == parent.server {
+			return t.pointAttr(ctx, place{slot: s, view: serverView})
+		}
+		return Attr{}, missing
 	}
-	return Attr{}, fmt.Errorf("look up %q in %s: %w", name, virtualName(parent), fault.NotDir)
+	return Attr{}, fmt.Errorf("look up %q in %s: %w", name, virtualName(parent.virtual), fault.NotDir)
 }
 
 // pointAttr returns what users see of a point's root folder.
@@ -72,17 +89,25 @@ func (t *Tree) virtualAttr(n Node) Attr {
 	return a
 }
 
-// latestAttr returns what users see of latest while it leads to a point.
-func (t *Tree) latestAttr(s *slot) Attr {
-	a := t.virtualAttr(latestNode)
-	a.Node, a.Fixed = latestOf(s), true
+// latestAttr returns what users see of a view's latest while it leads to a point.
+func (t *Tree) latestAttr(s *slot, view uint8) Attr {
+	a := t.virtualAttr(latestOf(s, view))
+	if view == plainView {
+		a.Inode = uint64(latestNode)
+	}
+	a.Fixed = true
 	a.Kind, a.Mode, a.Blocks = table.Symlink, 0o777, 0
-	a.Size = uint64(len(latestTarget(s)))
+	a.Size = uint64(len(latestTarget(s, view)))
 	a.MTime = timeOf(s.point.Started)
 	return a
 }
 
-func latestTarget(s *slot) string { return PointsName + "/" + s.name }
+func latestTarget(s *slot, view uint8) string {
+	if view == serverView {
+		return s.name
+	}
+	return PointsName + "/" + s.name
+}
 
 func timeOf(at time.Time) table.Time {
 	if at.IsZero() {
@@ -91,12 +116,16 @@ func timeOf(at time.Time) table.Time {
 	return table.Time{Sec: at.Unix(), Nsec: uint32(at.Nanosecond())}
 }
 
-// readVirtual lists the root or the folder of points. Cookies of points are
-// slot numbers, which never change their meaning.
-func (t *Tree) readVirtual(ctx context.Context, n Node, from uint64, yield func(*DirEntry, error) bool) {
-	if n == latestNode {
-		yield(nil, fmt.Errorf("list %s: %w", virtualName(n), fault.NotDir))
+// readVirtual lists one of these folders. Cookies of points are slot numbers,
+// which never change their meaning, and those of servers their numbers.
+func (t *Tree) readVirtual(ctx context.Context, at place, from uint64, yield func(*DirEntry, error) bool) {
+	self, up := at.virtual, Root
+	switch self {
+	case latestNode:
+		yield(nil, fmt.Errorf("list %s: %w", virtualName(self), fault.NotDir))
 		return
+	case serverNode:
+		self, up = at.server.node(), serversNode
 	}
 	if err := t.current(ctx); err != nil {
 		yield(nil, err)
@@ -104,9 +133,9 @@ func (t *Tree) readVirtual(ctx context.Context, n Node, from uint64, yield func(
 	}
 	var d DirEntry
 	for i, name := range []string{".", ".."} {
-		node := Root
+		node := up
 		if i == 0 {
-			node = n
+			node = self
 		}
 		if from <= uint64(i) {
 			if d = t.dot(name, uint64(i+1), node); !yield(&d, nil) {
@@ -114,17 +143,45 @@ func (t *Tree) readVirtual(ctx context.Context, n Node, from uint64, yield func(
 			}
 		}
 	}
-	if n == Root {
-		t.readRoot(from, &d, yield)
-		return
+	live, _ := t.points.list()
+	switch at.virtual {
+	case Root:
+		t.readRoot(live, from, &d, yield)
+	case serversNode:
+		t.readServers(from, &d, yield)
+	case serverNode:
+		t.readServer(t.points.listOf(at.server), from, &d, yield)
+	default:
+		t.readPoints(live, plainView, firstCookie-1, from, &d, yield)
 	}
-	t.readPoints(plainView, firstCookie-1, from, &d, yield)
+}
+
+func (t *Tree) readServers(from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
+	for _, v := range t.points.serversThere() {
+		next := uint64(v.number) + firstCookie - 1
+		if next <= from {
+			continue
+		}
+		*d = DirEntry{Name: []byte(v.name), Next: next, Attr: t.virtualAttr(v.node())}
+		if !yield(d, nil) {
+			return
+		}
+	}
+}
+
+func (t *Tree) readServer(live []*slot, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
+	if len(live) > 0 && from < firstCookie {
+		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1], serverView)}
+		if !yield(d, nil) {
+			return
+		}
+	}
+	t.readPoints(live, serverView, firstCookie, from, d, yield)
 }
 
 // readPoints lists the folders of points in a view. Their cookies begin behind
 // base.
-func (t *Tree) readPoints(view uint8, base, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
-	live, _ := t.points.list()
+func (t *Tree) readPoints(live []*slot, view uint8, base, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
 	for _, s := range live {
 		next := uint64(s.number) + base
 		if next <= from {
@@ -139,9 +196,11 @@ func (t *Tree) readPoints(view uint8, base, from uint64, d *DirEntry, yield func
 	}
 }
 
-func (t *Tree) readRoot(from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
-	if live, _ := t.points.list(); len(live) > 0 && from < firstCookie {
-		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1])}
+// readRoot lists the root. servers is listed where there are several, and else
+// there by name, for scripts that know nothing of the vault.
+func (t *Tree) readRoot(live []*slot, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
+	if len(live) > 0 && from < firstCookie {
+		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1], plainView)}
 		if !yield(d, nil) {
 			return
 		}
@@ -152,8 +211,14 @@ func (t *Tree) readRoot(from uint64, d *DirEntry, yield func(*DirEntry, error) b
 			return
 		}
 	}
+	if from <= firstCookie+1 && len(t.points.serversThere()) > 1 {
+		*d = DirEntry{Name: []byte(ServersName), Next: firstCookie + 2, Attr: t.virtualAttr(serversNode)}
+		if !yield(d, nil) {
+			return
+		}
+	}
 	if t.opt.ListTime {
-		t.readPoints(tokenView, firstCookie+1, from, d, yield)
+		t.readPoints(live, tokenView, firstCookie+2, from, d, yield)
 	}
 }
 
@@ -165,7 +230,7 @@ func (t *Tree) Readlink(ctx context.Context, n Node) (string, error) {
 		return "", err
 	}
 	if at.virtual == latestNode {
-		return latestTarget(at.slot), nil
+		return latestTarget(at.slot, at.view), nil
 	}
 	if at.virtual != 0 {
 		return "", fmt.Errorf("read link %s: %w", virtualName(at.virtual), fault.Invalid)
