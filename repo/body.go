@@ -43,7 +43,7 @@ type Details struct {
 	Users, Groups           map[uint32]string // names of owners
 	ServerUsers             []meta.ServerUser // of the server, in ascending order of names; who may log in is another matter
 	Devices                 []uint64          // device number of each slot
-	Warnings                []Warning
+	Warnings                []Warning         // Points leaves them out, see Repository.Warnings
 	Consistency             Consistency
 }
 
@@ -69,6 +69,7 @@ const (
 	tagWarnings
 	tagServerUsers
 	tagConsistency
+	numTags // and one more
 )
 
 const (
@@ -78,11 +79,16 @@ const (
 
 func (b *body) marshal() []byte {
 	var out []byte
-	section := func(tag byte, content []byte) {
+	b.sections(func(tag byte, content []byte) {
 		out = append(out, tag)
 		out = binary.AppendUvarint(out, uint64(len(content)))
 		out = append(out, content...)
-	}
+	})
+	return out
+}
+
+// sections gives tag and content of each section, in order.
+func (b *body) sections(section func(tag byte, content []byte)) {
 	section(tagTimes, appendTime(appendTime(nil, b.Started), b.Finished))
 	root := binary.AppendUvarint(nil, b.entries)
 	root = binary.AppendUvarint(root, uint64(b.level))
@@ -113,7 +119,6 @@ func (b *body) marshal() []byte {
 	if b.Consistency.Type != Untyped {
 		section(tagConsistency, appendConsistency(b.Consistency))
 	}
-	return out
 }
 
 func (b *body) appendWarnings() []byte {

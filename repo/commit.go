@@ -186,9 +186,9 @@ func (r *Repository) newest(ctx context.Context, listed []store.Object) (point.I
 	if last == 0 {
 		return point.ID{}, highest, nil
 	}
-	h, _, err := r.readOwnPoint(ctx, last)
+	h, _, err := r.readOwnPoint(ctx, last, point.MaxObject)
 	if damaged(err) { // or read badly: what the chain says stays for ever
-		h, _, err = r.readOwnPoint(ctx, last)
+		h, _, err = r.readOwnPoint(ctx, last, point.MaxObject)
 	}
 	if damaged(err) {
 		// A damaged point must not stop backups: `check` reports it, and the

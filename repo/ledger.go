@@ -49,6 +49,9 @@ func (r *Repository) OpenLedger(ctx context.Context, l Local, o LedgerOptions) e
 		}
 	}
 	r.book, r.accept = b, o.Accept
+	if l.Dir != "" {
+		r.cache = pointCache{path: l.Points()}
+	}
 	return nil
 }
 
@@ -71,7 +74,7 @@ func (r *Repository) Remembers(ctx context.Context, sequence uint64, id point.ID
 		}
 	})
 	if !known {
-		h, _, err := r.readOwnPoint(ctx, sequence)
+		h, _, err := r.readOwnPoint(ctx, sequence, point.MaxObject)
 		if err != nil && !errors.Is(err, fault.NotExist) {
 			return nil // a damaged point is for check
 		}

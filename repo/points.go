@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,16 +29,16 @@ type Point struct {
 // readPoint reads a point's object and checks everything that keys can check.
 // One that is damaged comes from a replica.
 func (r *Repository) readPoint(ctx context.Context, sequence uint64) (*point.Header, []byte, error) {
-	h, sealed, err := r.readOwnPoint(ctx, sequence)
+	h, sealed, err := r.readOwnPoint(ctx, sequence, point.MaxObject)
 	if r.asksReplicas(ctx, err) {
 		return r.pointElsewhere(ctx, sequence, err)
 	}
 	return h, sealed, err
 }
 
-func (r *Repository) readOwnPoint(ctx context.Context, sequence uint64) (*point.Header, []byte, error) {
+func (r *Repository) readOwnPoint(ctx context.Context, sequence uint64, limit int64) (*point.Header, []byte, error) {
 	name := point.Name(sequence)
-	b, err := store.ReadAll(ctx, r.store, name, point.MaxObject)
+	b, err := store.ReadAll(ctx, r.store, name, limit)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", name, err)
 	}
@@ -104,8 +105,9 @@ func (r *Repository) ownSequences(ctx context.Context) ([]uint64, error) {
 
 // Points returns the points that can be opened, the oldest first, and an error
 // that joins the reasons of those that cannot, and names those that the ledger
-// has and the store has not. Only points that were not seen before are read.
-// One that was removed is gone from the list, one that was deleted hidden.
+// has and the store has not. Only points that neither this Repository nor, by
+// the machine's cache of them, another one has opened are read. One that was
+// removed is gone from the list, one that was deleted hidden.
 func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
 	points, _, err := r.allPoints(ctx)
 	return points, err
@@ -130,71 +132,52 @@ func (r *Repository) allPoints(ctx context.Context) (shown, deleted []*Point, er
 	}
 	r.pointsMu.Lock()
 	defer r.pointsMu.Unlock()
-	known := make(map[uint64]*Point, len(r.points))
+	known, more := r.loadPoints(s)
 	for _, p := range r.points {
 		known[p.Sequence] = p
 	}
-	shown, bad1, err := r.openPoints(ctx, s.shown, known, s.named)
+	o := &opening{r: r, known: known, named: s.named}
+	shown, bad1, err := o.points(ctx, s.shown)
 	if err != nil {
 		return nil, nil, err
 	}
-	deleted, bad2, err := r.openPoints(ctx, s.deleted, known, s.named)
+	deleted, bad2, err := o.points(ctx, s.deleted)
 	if err != nil {
 		return nil, nil, err
 	}
 	r.points = slices.Concat(shown, deleted)
+	slices.SortFunc(r.points, func(a, b *Point) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	if o.opened > 0 || more {
+		r.savePoints(r.points, s.named)
+	}
+	if o.newest.body != nil {
+		r.recent = o.newest
+	}
 	if len(shown) == 0 || shown[len(shown)-1].ID != r.recent.id {
 		r.recent = newestBody{} // for once it has gone, its table is not to be opened
 	}
 	for _, p := range s.missing {
-		if !slices.ContainsFunc(r.points, func(q *Point) bool { return q.Sequence == p.Sequence }) {
+		if _, there := slices.BinarySearchFunc(r.points, p.Sequence, func(q *Point, n uint64) int { return cmp.Compare(q.Sequence, n) }); !there {
 			bad = errors.Join(bad, missingPoint(p))
 		}
 	}
 	return shown, deleted, errors.Join(bad1, bad2, bad)
 }
 
-// openPoints returns points that are not known yet, too, and why some of them
-// cannot be opened.
-func (r *Repository) openPoints(ctx context.Context, sequences []uint64, known map[uint64]*Point, named map[uint64]point.ID) (points []*Point, _, _ error) {
-	var bad []error
-	for _, n := range sequences {
-		p := known[n]
-		if p == nil {
-			h, sealed, err := r.readPoint(ctx, n)
-			if id, ok := named[n]; err == nil && ok && id != h.ID {
-				err = fmt.Errorf("%s is not the point %s that the ledger has a receipt of: %w", point.Name(n), id.Short(), fault.Corrupt)
-			}
-			var b *body
-			if err == nil {
-				if b, err = r.openBody(h, sealed); err != nil {
-					err = fmt.Errorf("open %s: %w", point.Name(n), err)
-				}
-			}
-			switch {
-			case errors.Is(err, fault.NotExist):
-				continue // deleted since it was listed
-			case damaged(err):
-				bad = append(bad, err)
-				continue
-			case err != nil:
-				return nil, nil, err
-			}
-			if len(points) > 0 && sameUsers(points[len(points)-1].ServerUsers, b.ServerUsers) {
-				b.ServerUsers = points[len(points)-1].ServerUsers // once for a thousand points
-			}
-			r.recent = newestBody{h.ID, b}
-			p = &Point{ID: h.ID, Sequence: n, Flags: h.Flags, Server: h.Server, Previous: h.Previous, Live: h.Live, Entries: b.entries, Details: b.Details}
-		}
-		points = append(points, p)
+// Warnings returns the warnings that a point was written with.
+func (r *Repository) Warnings(ctx context.Context, p *Point) ([]Warning, error) {
+	b, err := r.bodyOf(ctx, p)
+	if err != nil {
+		return nil, err
 	}
-	return points, errors.Join(bad...), nil
+	return b.Warnings, nil
 }
 
 // newestBody is the body of the newest point, as Points has read it.
 type newestBody struct {
-	id   point.ID
-	body *body
+	sequence uint64
+	id       point.ID
+	body     *body
 }
 
 // takeNewest returns the body of a point if Points has just read it, once.
@@ -213,9 +196,22 @@ func (r *Repository) takeNewest(id point.ID) *body {
 // thousands of points keeps those it uses in its own cache. But the newest
 // point, which most who list points look at next, is not read twice for that.
 func (r *Repository) Tree(ctx context.Context, p *Point, o table.Options) (*table.Tree, error) {
-	if b := r.takeNewest(p.ID); b != nil {
-		return r.tree(b, o)
+	b := r.takeNewest(p.ID)
+	if b == nil {
+		var err error
+		if b, err = r.bodyOf(ctx, p); err != nil {
+			return nil, err
+		}
 	}
+	return r.tree(b, o)
+}
+
+func (r *Repository) tree(b *body, o table.Options) (*table.Tree, error) {
+	return table.New(r, table.Root{Page: b.root, Level: b.level, Count: b.entries, ID: r.pageIDs.Sum(b.root)}, o)
+}
+
+// bodyOf reads the body of a point.
+func (r *Repository) bodyOf(ctx context.Context, p *Point) (*body, error) {
 	h, sealed, err := r.readPoint(ctx, p.Sequence)
 	if errors.Is(err, fault.NotExist) {
 		return nil, fmt.Errorf("point %s has been removed: %w", p.ID.Short(), fault.Stale)
@@ -230,9 +226,5 @@ func (r *Repository) Tree(ctx context.Context, p *Point, o table.Options) (*tabl
 	if err != nil {
 		return nil, fmt.Errorf("open point %s: %w", p.ID.Short(), err)
 	}
-	return r.tree(b, o)
-}
-
-func (r *Repository) tree(b *body, o table.Options) (*table.Tree, error) {
-	return table.New(r, table.Root{Page: b.root, Level: b.level, Count: b.entries, ID: r.pageIDs.Sum(b.root)}, o)
+	return b, nil
 }

@@ -78,6 +78,7 @@ type Repository struct {
 
 	pointsMu sync.Mutex
 	points   []*Point // ascending sequence; deleted ones, too
+	cache    pointCache
 	recent   newestBody
 }
 

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/tidemark-backup/tidemark/platform/meta"
 )
@@ -55,11 +54,4 @@ func (r *bodyReader) id() uint32 {
 		r.fail("bad number of a user or group")
 	}
 	return uint32(n)
-}
-
-// sameUsers says whether two points have the same users, who then share memory.
-func sameUsers(a, b []meta.ServerUser) bool {
-	return slices.EqualFunc(a, b, func(x, y meta.ServerUser) bool {
-		return x.Name == y.Name && x.UID == y.UID && slices.Equal(x.Groups, y.Groups)
-	})
 }
