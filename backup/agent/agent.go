@@ -15,6 +15,8 @@
 //     is told as failed, and is run again.
 //   - A failed run is tried again, later each time. What it had stored is used.
 //   - That no point came for a number of slots is an alert, whatever the reason.
+//   - Who is to be told of an alert is told, also after a crash, and no backup
+//     waits for him.
 //
 // The wall clock decides, never a timer: timers stand still while a machine
 // sleeps. So the loop looks at the clock at least every minute.
@@ -34,6 +36,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup"
 	"github.com/tidemark-backup/tidemark/backup/config"
 	"github.com/tidemark-backup/tidemark/backup/journal"
+	"github.com/tidemark-backup/tidemark/backup/notify"
 	"github.com/tidemark-backup/tidemark/backup/schedule"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
@@ -68,8 +71,12 @@ type Options struct {
 	Zone    *time.Location // of schedules that name none
 	Log     *slog.Logger
 	Version string
+	Host    string        // in notifications, unless the configuration says another
 	Idle    time.Duration // how often to look at the clock; 0: each minute
 	Link    func() string // a way into the web page, for once; nil: there is none
+
+	// Send tells a notification; nil: as its target does.
+	Send func(context.Context, *notify.Target, *notify.Message) error
 }
 
 const (
@@ -96,6 +103,7 @@ type Agent struct {
 	wake  chan struct{}
 	jobs  sync.WaitGroup
 	done  chan struct{} // closed when jobs are to end
+	post  *notify.Post
 
 	mu       sync.Mutex
 	closed   bool
@@ -105,6 +113,7 @@ type Agent struct {
 	running  map[uint64]*running
 	pause    journal.Pause
 	tidied   time.Time
+	reminded time.Time
 	ticked   time.Time
 }
 
@@ -145,6 +154,7 @@ func New(conf config.Config, o Options) (*Agent, error) {
 		o.Idle = idle
 	}
 	a := &Agent{o: o, began: o.Now(), rate: limit.NewRate(0, o.Now), wake: make(chan struct{}, 1), done: make(chan struct{}), running: map[uint64]*running{}}
+	a.post = notify.New(notify.Options{Journal: o.Journal, Now: o.Now, Zone: o.Zone, Log: o.Log, Host: o.Host, Idle: o.Idle, Send: o.Send})
 	if err := a.settle(); err != nil {
 		return nil, fmt.Errorf("start agent: %w", err)
 	}
@@ -232,6 +242,8 @@ func (a *Agent) nudge() {
 // them.
 func (a *Agent) Run(ctx context.Context) error {
 	a.o.Log.Info("agent runs", "version", a.o.Version)
+	told := a.tell()
+	defer told()
 	for {
 		pause := a.tick(a.o.Now())
 		timer := time.NewTimer(pause)
@@ -283,6 +295,7 @@ func (a *Agent) tick(now time.Time) time.Duration {
 	}
 	a.listen(now)
 	a.tidy(now)
+	a.remind(now)
 	return a.untilNext(now)
 }
 

@@ -39,6 +39,11 @@ func (k kinds) alerts(tx *journal.Tx, j *journal.Job, warnings []journal.Warning
 			tx.Resolve(journal.Damage, j.Policy, fmt.Sprintf("job %d found none", j.ID), now)); err != nil {
 			return err
 		}
+		if !k.chore {
+			if err := tx.Announce(journal.Event{Happening: journal.Success, Time: now, Job: j}); err != nil {
+				return err
+			}
+		}
 	}
 	switch j.State {
 	case journal.Completed:
@@ -64,6 +69,8 @@ func (k kinds) alerts(tx *journal.Tx, j *journal.Job, warnings []journal.Warning
 		severity := journal.SeverityCritical
 		if k.chore {
 			severity = journal.SeverityWarning // the points are there; they are only not looked after
+		} else if err := tx.Announce(journal.Event{Happening: journal.Failure, Time: now, Job: j}); err != nil {
+			return err
 		}
 		return tx.Raise(journal.Alert{Severity: severity, Kind: k.failed, Policy: j.Policy, Text: text, Job: j.ID}, now)
 	}

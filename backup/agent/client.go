@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidemark-backup/tidemark/backup/journal"
+	"github.com/tidemark-backup/tidemark/backup/notify"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
@@ -145,4 +146,10 @@ func (c *Client) Page(ctx context.Context) (string, error) {
 	var l pageLink
 	err := c.ask(ctx, http.MethodPost, "/page", nil, &l)
 	return l.URL, err
+}
+
+// Notified asks how it goes with those who are told.
+func (c *Client) Notified(ctx context.Context) (list []notify.Status, err error) {
+	err = c.ask(ctx, http.MethodGet, "/notify", nil, &list)
+	return list, err
 }

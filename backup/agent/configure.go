@@ -49,12 +49,16 @@ func (a *Agent) load(conf config.Config) error {
 				}
 			}
 		}
+		if err := forgetTargets(tx, &conf, now); err != nil {
+			return err
+		}
 		return tx.Resolve(journal.Configuration, "", "it was read", now)
 	})
 	if err != nil {
 		return err
 	}
 	a.conf, a.table, a.policies = conf, table, list
+	a.post.Configure(conf.Notify)
 	a.nudge()
 	return nil
 }

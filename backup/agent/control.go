@@ -131,6 +131,7 @@ func (c *control) routes() http.Handler {
 		}
 		return struct{}{}, a.CloseAlert(id, q.Note)
 	}))
+	handle("GET /notify", func(*http.Request) (any, error) { return a.Notified() })
 	handle("POST /pause", func(r *http.Request) (any, error) {
 		var q pauseRequest
 		if err := read(r, &q); err != nil {

@@ -35,7 +35,11 @@ func (a *Agent) begin(p *policy, trigger journal.Trigger, due, until, now time.T
 			return err
 		}
 		next.LastJob = r.ID
-		return tx.PutProgress(p.Name, next)
+		if err := tx.PutProgress(p.Name, next); err != nil || p.chore != nil {
+			return err
+		}
+		began := r.Job
+		return tx.Announce(journal.Event{Happening: journal.Began, Time: now, Job: &began})
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/tidemark-backup/tidemark/backup/notify"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
@@ -39,6 +40,7 @@ type Config struct {
 	Vault             Vault  `toml:"vault"`
 
 	Agent       Agent         `toml:"agent"`
+	Notify      notify.Config `toml:"notify"`
 	Policies    []Policy      `toml:"policy"`
 	Maintenance []Maintenance `toml:"maintenance"`
 }
@@ -139,7 +141,7 @@ func Parse(data []byte, name, home string) (Config, error) {
 	if key, err := c.resolve(home); err != nil {
 		return fail(lineOf(data, placeOf(key)), "%s: %v", key, err)
 	}
-	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance} {
+	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance, c.resolveNotify} {
 		if where, err := resolve(home); err != nil {
 			return fail(lineOf(data, where), "%s: %s", where, strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
 		}

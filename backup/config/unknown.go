@@ -12,6 +12,9 @@ import (
 // advice says what somebody who wrote an unknown key may have meant.
 func advice(key toml.Key) string {
 	last := key[len(key)-1]
+	if key[0] == "notify" && (last == "password" || last == "secret") {
+		return fmt.Sprintf("; a configuration holds no secrets: use %s_file", last)
+	}
 	if last == "passphrase" || last == "password" {
 		return "; a configuration holds no secrets: use passphrase_file or passphrase_command"
 	}
@@ -46,6 +49,10 @@ func knownKeys() []toml.Key {
 		}
 		for field := range t.Fields() {
 			if !field.IsExported() {
+				continue
+			}
+			if field.Anonymous { // its keys are in the table around it
+				add(field.Type, above)
 				continue
 			}
 			key := append(append(toml.Key{}, above...), field.Tag.Get("toml"))

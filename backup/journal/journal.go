@@ -12,7 +12,8 @@
 //	warnings  number of a job → its Warnings as JSON
 //	policies  name → Progress as JSON
 //	alerts    number → Alert as JSON
-//	active    kind and subject → number of the active alert
+//	active    kind, policy and subject → number of the active alert
+//	outbox    number → Event as JSON, until all who want to know it do
 //
 // One process has the journal open at a time; others ask that one.
 package journal
@@ -27,6 +28,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -152,12 +154,15 @@ const patience = time.Second
 const format = "tidemark journal 1"
 
 // bucketNames are the parts of the file.
-var bucketNames = [...]string{"meta", "jobs", "warnings", "policies", "alerts", "active"}
+var bucketNames = [...]string{"meta", "jobs", "warnings", "policies", "alerts", "active", "outbox"}
 
 // Journal is an open journal.
 type Journal struct {
 	db   *bolt.DB
 	seed string
+	news chan struct{}
+
+	wanted atomic.Pointer[func(*Event) bool]
 }
 
 // Open opens the journal at path, and makes it if it is missing, with mode
@@ -172,7 +177,7 @@ func Open(path string) (*Journal, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &Journal{db: db}
+	j := &Journal{db: db, news: make(chan struct{}, 1)}
 	if err := db.Update(j.begin); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", path, err), db.Close())
 	}
@@ -223,15 +228,29 @@ func (j *Journal) Seed() string { return j.seed }
 // Update changes the journal in one step: all that do does is durable when
 // Update returns nil, and nothing of it is there otherwise.
 func (j *Journal) Update(do func(*Tx) error) error {
-	if err := j.db.Update(func(tx *bolt.Tx) error { return do(&Tx{tx}) }); err != nil {
+	t := &Tx{}
+	if wanted := j.wanted.Load(); wanted != nil {
+		t.wanted = *wanted
+	}
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		t.tx = tx
+		return do(t)
+	})
+	if err != nil {
 		return fmt.Errorf("write journal: %w", err)
+	}
+	if t.announced {
+		select {
+		case j.news <- struct{}{}:
+		default:
+		}
 	}
 	return nil
 }
 
 // View reads the journal as it is at one moment.
 func (j *Journal) View(do func(*Tx) error) error {
-	if err := j.db.View(func(tx *bolt.Tx) error { return do(&Tx{tx}) }); err != nil {
+	if err := j.db.View(func(tx *bolt.Tx) error { return do(&Tx{tx: tx}) }); err != nil {
 		return fmt.Errorf("read journal: %w", err)
 	}
 	return nil
@@ -239,7 +258,11 @@ func (j *Journal) View(do func(*Tx) error) error {
 
 // Tx is one step in the journal. It is not used after the function that got it
 // has returned.
-type Tx struct{ tx *bolt.Tx }
+type Tx struct {
+	tx        *bolt.Tx
+	announced bool
+	wanted    func(*Event) bool // nil: all are
+}
 
 func (t *Tx) put(bucket string, key []byte, v any) error {
 	b, err := json.Marshal(v)

@@ -36,7 +36,7 @@ runs it in the foreground.`,
 		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app), newAgentPage(app),
+	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app), newAgentPage(app), newAgentNotify(app),
 		newAgentInstall(app), newAgentUninstall(app), newAgentStart(app), newAgentStop(app))
 	return c
 }
@@ -83,7 +83,7 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 		return err
 	}
 	e := engine(app)
-	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version}
+	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version, Host: hostOf()}
 	web, door, err := webPage(ctx, app, e)
 	if err != nil {
 		return errors.Join(err, l.Close())
