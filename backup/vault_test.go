@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	iofs "io/fs"
 	"math/rand/v2"
@@ -78,11 +79,10 @@ func later() time.Time { return time.Now().Add(time.Hour) }
 
 // noise is n bytes that follow from seed and do not shrink.
 func noise(seed uint64, n int) []byte {
-	random := rand.New(rand.NewPCG(seed, 0))
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(random.Uint32())
-	}
+	_, _ = rand.NewChaCha8(key).Read(b) // never fails
 	return b
 }
 

@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -41,10 +40,13 @@ var shapes = [pack.NumKinds]shape{
 const (
 	maxPackRaw    = 128 << 20 // what compresses well fills raw bytes before stored ones
 	maxPackChunks = 32768     // keeps chunk lists below 1 MiB
-	// headRoom is left before the frames of an object under way, so that the
-	// head, whose size is known last, is put there without moving 16 MiB. Only
-	// a pack of thousands of tiny files has a longer one.
-	headRoom = 256 << 10
+	// firstRoom is what an object under way begins with: most runs store little.
+	// What is longer gets the room of a whole pack at once, and headRoom before
+	// its frames, so that the head, whose size is known last, is put there
+	// without moving 16 MiB. Only a pack of thousands of tiny files has a longer
+	// one.
+	firstRoom = 64 << 10
+	headRoom  = 256 << 10
 )
 
 // building is a pack that is being filled.
@@ -64,7 +66,8 @@ type building struct {
 	chunks []index.Chunk
 
 	mu      sync.Mutex
-	object  []byte // headRoom, then the frames in order
+	object  []byte // before bytes of room, then the frames in order
+	before  int    // 0, or headRoom
 	lengths []uint32
 	hashes  [][32]byte
 	early   map[uint32][]byte // sealed frames whose turn has not come
@@ -105,7 +108,7 @@ func (w *Writer) room(kind pack.Kind, n int) (*building, error) {
 
 func (b *building) full(n int) bool {
 	b.mu.Lock()
-	stored := len(b.object) - headRoom
+	stored := len(b.object) - b.before
 	done := len(b.lengths)
 	b.mu.Unlock()
 	// Frames on their way count as if nothing shrank: a pack then ends a
@@ -121,8 +124,31 @@ func (w *Writer) newPack(kind pack.Kind) *building {
 		b.first = s.step/8 + rand.Uint32N(s.step-s.step/8) + 1
 	}
 	b.box, b.commit = w.r.keys.Pack(w.session, b.id)
-	b.object = take(w.objects, headRoom+s.target+int(s.step)*3/2)[:headRoom]
+	b.object = take(w.objects, firstRoom)
+	b.begin()
 	return b
+}
+
+// whole is the room that an object of its shape takes.
+func (b *building) whole() int { return headRoom + b.shape.target + int(b.shape.step)*3/2 }
+
+// begin leaves room for the head in a buffer that has room for a whole pack.
+func (b *building) begin() {
+	if b.before = 0; cap(b.object) >= b.whole() {
+		b.before = headRoom
+	}
+	b.object = b.object[:b.before]
+}
+
+// grow makes room for n bytes more: that of a whole pack, when the first is
+// full.
+func (b *building) grow(n int) {
+	if len(b.object)+n <= cap(b.object) || cap(b.object) >= b.whole() {
+		return
+	}
+	whole := make([]byte, headRoom+len(b.object)-b.before, max(b.whole(), headRoom+len(b.object)-b.before+n))
+	copy(whole[headRoom:], b.object[b.before:])
+	b.object, b.before = whole, headRoom
 }
 
 // end returns where the frame that is being filled ends.
@@ -229,7 +255,6 @@ func (w *Writer) handPack(b *building) error {
 
 // sealFrames is a worker: it compresses and seals frames.
 func (w *Writer) sealFrames() error {
-	encoder := seal.NewEncoder()
 	var sealer *seal.Sealer
 	var of *building
 	for {
@@ -247,8 +272,10 @@ func (w *Writer) sealFrames() error {
 		if b.kind == pack.Pages {
 			kind = seal.PageFrame
 		}
+		encoder := w.encoder()
 		plain := encoder.EncodeInPlace(job.raw, b.shape.effort, int(b.shape.step))
 		sealed := sealer.Seal(take(w.frames, seal.Overhead+len(plain)), plain, seal.AD{Pack: b.id, Number: job.number, Kind: kind, Raw: job.span})
+		w.encoders <- encoder
 		give(w.raws[b.kind], job.raw)
 		if b.place(job.number, sealed, w.frames) {
 			if err := w.handPack(b); err != nil {
@@ -258,19 +285,31 @@ func (w *Writer) sealFrames() error {
 	}
 }
 
+// encoder returns an encoder that nobody uses. Give it back to w.encoders: to make
+// the tables of one takes longer than to encode a small file, or a point.
+func (w *Writer) encoder() *seal.Encoder {
+	select {
+	case e := <-w.encoders:
+		return e
+	default:
+		return seal.NewEncoder()
+	}
+}
+
 // place puts a sealed frame into the object, in order, and says whether the
 // object now has all of its frames. Its buffer is given back to free.
 func (b *building) place(number uint32, sealed []byte, free chan []byte) bool {
 	sum := sha256.Sum256(sealed)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.hashes = grow(b.hashes, int(number)+1)
+	b.hashes = longer(b.hashes, int(number)+1)
 	b.hashes[number] = sum
 	if int(number) != len(b.lengths) {
 		b.early[number] = sealed
 		return false
 	}
 	for sealed != nil {
+		b.grow(len(sealed))
 		b.object = append(b.object, sealed...)
 		b.lengths = append(b.lengths, uint32(len(sealed)))
 		give(free, sealed)
@@ -281,7 +320,7 @@ func (b *building) place(number uint32, sealed []byte, free chan []byte) bool {
 	return len(b.lengths) == b.frames
 }
 
-func grow(s [][32]byte, n int) [][32]byte {
+func longer(s [][32]byte, n int) [][32]byte {
 	for len(s) < n {
 		s = append(s, [32]byte{})
 	}
@@ -315,11 +354,11 @@ func (w *Writer) put(b *building) error {
 	h.ChunkList = sealer.Seal(nil, encoder.Encode(nil, list, seal.Store, 0), seal.AD{Pack: b.id, Kind: seal.ChunkList, Raw: g.List})
 	head := h.Marshal()
 	object := b.object
-	if len(head) <= headRoom {
-		object = object[headRoom-len(head):]
+	if len(head) <= b.before {
+		object = object[b.before-len(head):]
 		copy(object, head)
 	} else {
-		object = append(head, object[headRoom:]...)
+		object = append(head, object[b.before:]...)
 	}
 	if err := w.r.store.Put(w.ctx, b.id.Name(), object); err != nil {
 		return fmt.Errorf("store pack: %w", err)
@@ -384,87 +423,4 @@ func marshalChunks(chunks []index.Chunk) []byte {
 		end = c.Offset + c.Length
 	}
 	return b
-}
-
-// pagesPack remembers where the frames of a pack of pages are, for hints.
-type pagesPack struct {
-	pack.Geometry
-	offsets []uint32
-}
-
-func (w *Writer) rememberPages(b *building, head uint32) {
-	p := &pagesPack{Geometry: pack.Geometry{First: min(b.first, b.total), Step: b.shape.step, Total: b.total, Kind: b.kind}, offsets: []uint32{head}}
-	for _, l := range b.lengths {
-		p.offsets = append(p.offsets, p.offsets[len(p.offsets)-1]+l)
-	}
-	w.mu.Lock()
-	w.pages[b.id] = p
-	w.mu.Unlock()
-}
-
-// Pages returns the Sink for the pages of tables and of extents. seen is given
-// every page that is put, new or not; it may not keep it.
-func (w *Writer) Pages(seen func(id chunk.ID, page []byte) error) table.Sink {
-	return &pageSink{w: w, seen: seen}
-}
-
-type pageSink struct {
-	w    *Writer
-	seen func(id chunk.ID, page []byte) error
-}
-
-// Put implements table.Sink.
-func (s *pageSink) Put(_ context.Context, page []byte, id chunk.ID) (table.Address, error) {
-	a, _, err := s.w.Store(pack.Pages, id, page)
-	if err == nil {
-		err = s.seen(id, page)
-	}
-	return a, err
-}
-
-// Flush implements table.Sink.
-func (s *pageSink) Flush(context.Context) error {
-	if err := s.w.closePack(pack.Pages); err != nil {
-		return err
-	}
-	return s.w.settle()
-}
-
-// Hint implements table.Sink. Packs of earlier runs are asked for their heads,
-// so that an upper page comes out as it did before, and is shared.
-func (s *pageSink) Hint(a table.Address) (offset, length uint32) {
-	s.w.mu.Lock()
-	p := s.w.pages[a.Pack]
-	s.w.mu.Unlock()
-	if p == nil {
-		if p = s.w.oldPages(a.Pack); p == nil {
-			return 0, 0
-		}
-		s.w.mu.Lock()
-		s.w.pages[a.Pack] = p
-		s.w.mu.Unlock()
-	}
-	i := p.FrameOf(a.Offset)
-	if i+1 >= len(p.offsets) {
-		return 0, 0
-	}
-	return p.offsets[i], p.offsets[i+1] - p.offsets[i]
-}
-
-func (w *Writer) oldPages(id pack.ID) *pagesPack {
-	h, err := w.r.readHead(w.ctx, id)
-	if err != nil {
-		return nil
-	}
-	g, err := w.r.geometry(h)
-	if err != nil {
-		return nil
-	}
-	p := &pagesPack{Geometry: g}
-	for i := range h.Frames() {
-		at, _ := h.Frame(i)
-		p.offsets = append(p.offsets, at)
-	}
-	p.offsets = append(p.offsets, uint32(h.ObjectSize()))
-	return p
 }

@@ -215,7 +215,9 @@ func (w *Writer) sealPoint(b *body, set live.Hash, previous point.ID, sequence u
 	}
 	box, commitment := w.r.keys.Pack(w.session, h.BodyID)
 	h.Commitment = commitment
-	plain := seal.NewEncoder().Encode(nil, raw, seal.Careful, 0)
+	encoder := w.encoder()
+	plain := encoder.Encode(nil, raw, seal.Careful, 0)
+	w.encoders <- encoder
 	sealed := box.Sealer().Seal(nil, plain, seal.AD{Pack: h.BodyID, Kind: seal.Body, Raw: h.BodyRaw})
 	h.BodySize, h.BodySum = uint32(len(sealed)), sha256.Sum256(sealed)
 	head := h.Sign(seal.MAC(w.r.keys.PointMAC, h.MACInput()), w.device.Key)

@@ -22,7 +22,6 @@ type reader struct {
 	heads   heads
 	decoder *seal.Decoder
 	workers chan struct{} // one token per frame that is being opened
-	buffers buffers
 
 	mu     sync.Mutex
 	budget int // bytes
@@ -193,7 +192,7 @@ func (rd *reader) release(f *frame) {
 // free gives a frame's buffer back if nobody needs it any more. The lock is held.
 func (rd *reader) free(f *frame) {
 	if f.users == 0 && f.place == nil && f.buffer != nil {
-		rd.buffers.give(f.buffer)
+		freeBuffers.give(f.buffer)
 		f.content = content{}
 	}
 }
@@ -203,6 +202,10 @@ func (rd *reader) free(f *frame) {
 type buffers struct {
 	pools [24]sync.Pool // of *buffer
 }
+
+// freeBuffers are not a part of a Repository: the collector knows pools that were
+// used, and would keep all that they are a part of until it runs twice.
+var freeBuffers = &buffers{}
 
 // buffer is a piece of memory that is used again.
 type buffer struct {

@@ -126,6 +126,9 @@ func (r *Repository) grant(ctx context.Context, keys *seal.Keys, private []seal.
 	if len(private) == 0 {
 		return fmt.Errorf("key slot holds no private key: %w", fault.Corrupt)
 	}
+	for i := range private {
+		private[i].Ready()
+	}
 	epoch, err := seal.EpochOf(r.ID, &private[len(private)-1])
 	if err != nil {
 		return err

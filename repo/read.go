@@ -78,10 +78,10 @@ func (r *Repository) openFrame(ctx context.Context, o *opened, i, want int) (con
 
 // openStored is openFrame from the place that the pack was opened in.
 func (r *Repository) openStored(ctx context.Context, o *opened, i, want int) (content, error) {
-	buf := r.reader.buffers.take(int(o.frames[i+1] - o.frames[i]))
+	buf := freeBuffers.take(int(o.frames[i+1] - o.frames[i]))
 	sealed, err := o.from.readFrame(ctx, o, i, &buf.all)
 	if err != nil {
-		r.reader.buffers.give(buf)
+		freeBuffers.give(buf)
 		return content{}, err
 	}
 	if o.from == r && r.mender.away.Load() && r.present(ctx) { // not just what is still open of it
@@ -89,11 +89,11 @@ func (r *Repository) openStored(ctx context.Context, o *opened, i, want int) (co
 	}
 	c, err := r.openSealed(o, i, sealed, buf, want)
 	if err != nil {
-		r.reader.buffers.give(buf)
+		freeBuffers.give(buf)
 		return content{}, fmt.Errorf("frame %d of pack %s: %w", i, o.id, err)
 	}
 	if c.buffer != buf {
-		r.reader.buffers.give(buf)
+		freeBuffers.give(buf)
 	}
 	return c, nil
 }
@@ -151,17 +151,17 @@ func (r *Repository) openSealed(o *opened, i int, sealed []byte, buf *buffer, wa
 		return content{payload, true, buf}, nil
 	}
 	if room := seal.PrefixRoom(payload, want, raw); room < raw {
-		out := rd.buffers.take(room + seal.Slack)
+		out := freeBuffers.take(room + seal.Slack)
 		b, err := rd.decoder.InflatePrefix(out.all[:0], payload, want, raw)
 		if err == nil && len(b) >= want {
 			return content{b, false, out}, nil
 		}
-		rd.buffers.give(out) // damaged, or of another writer
+		freeBuffers.give(out) // damaged, or of another writer
 	}
-	out := rd.buffers.take(raw + seal.Slack)
+	out := freeBuffers.take(raw + seal.Slack)
 	b, err := rd.decoder.Inflate(out.all[:0], payload, raw)
 	if err != nil {
-		rd.buffers.give(out)
+		freeBuffers.give(out)
 		return content{}, err
 	}
 	return content{b, true, out}, nil

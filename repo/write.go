@@ -49,17 +49,18 @@ type Writer struct {
 	used  map[pack.ID]*usedPack // packs of the live set
 	later []table.Address       // to be added to it once their packs are durable
 
-	group   *errgroup.Group
-	ctx     context.Context // of the group: done once something failed
-	stop    context.CancelFunc
-	jobs    chan frameJob
-	uploads chan *building
-	slots   chan struct{}              // a token per pack in memory
-	objects chan []byte                // free buffers of packs
-	raws    [pack.NumKinds]chan []byte // free buffers of frames
-	frames  chan []byte                // free buffers of sealed frames
-	closed  []*building                // packs on their way
-	claims  claims
+	group    *errgroup.Group
+	ctx      context.Context // of the group: done once something failed
+	stop     context.CancelFunc
+	jobs     chan frameJob
+	uploads  chan *building
+	slots    chan struct{}              // a token per pack in memory
+	objects  chan []byte                // free buffers of packs
+	raws     [pack.NumKinds]chan []byte // free buffers of frames
+	frames   chan []byte                // free buffers of sealed frames
+	encoders chan *seal.Encoder         // free ones
+	closed   []*building                // packs on their way
+	claims   claims
 
 	pagesBefore, pagesPut map[live.Hash]bool // of live sets: of the job's last point, of this one
 
@@ -81,6 +82,7 @@ type WriterOptions struct {
 	Workers   int // compressing and sealing; 0: one per processor
 	Uploaders int // 0: 2
 	PackSize  int // stored bytes at which a pack is closed; 0: 16 MiB. Slow links want less
+	FrameSize int // raw bytes of a frame of content, at least 4 KiB; 0: as the kind wants
 	Now       time.Time
 	Until     time.Time // the point lives at least so long; zero: as the policy says
 
@@ -115,11 +117,14 @@ func (r *Repository) NewWriter(ctx context.Context, l Local, o WriterOptions) (*
 		pages: make(map[pack.ID]*pagesPack), used: make(map[pack.ID]*usedPack), job: o.Job, hollow: &hollow{},
 		pending: make(map[chunk.ID]table.Address), own: make(map[pack.ID]pack.Geometry), shapes: shapes,
 		jobs: make(chan frameJob, o.Workers), uploads: make(chan *building), slots: make(chan struct{}, maxPacks),
-		objects: make(chan []byte, maxPacks), frames: make(chan []byte, 2*o.Workers+2),
+		objects: make(chan []byte, maxPacks), frames: make(chan []byte, 2*o.Workers+2), encoders: make(chan *seal.Encoder, o.Workers+1),
 	}
 	for i := range w.raws {
 		if o.PackSize > 0 {
 			w.shapes[i].target = o.PackSize
+		}
+		if o.FrameSize > 0 && pack.Kind(i) != pack.Pages {
+			w.shapes[i].step = uint32(o.FrameSize)
 		}
 		w.raws[i] = make(chan []byte, 2*o.Workers+2)
 	}

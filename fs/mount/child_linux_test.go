@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -53,7 +55,11 @@ func TestMain(m *testing.M) {
 		probe()
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if dir := filepath.Dir(copyOfProgram()); dir != "." {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 // firstPoint is when the first point of every test was made.
@@ -68,12 +74,9 @@ func serve(text string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	files := fsconform.Sample()
-	if o.Copy != "" {
-		var err error
-		if files, err = scan(o.Copy); err != nil {
-			return err
-		}
+	files, err := o.files()
+	if err != nil {
+		return err
 	}
 	source := fsconform.NewSource()
 	p, err := fill(ctx, source, o, files)
@@ -106,6 +109,18 @@ func serve(text string) error {
 		}
 	}()
 	return m.Serve(ctx, time.Second)
+}
+
+// files are those of the point that is ordered: not the sample's 100,000 where
+// they are not wanted.
+func (o *orders) files() ([]fsconform.File, error) {
+	switch {
+	case o.Time || o.Guard:
+		return nil, nil
+	case o.Copy != "":
+		return scan(o.Copy)
+	}
+	return fsconform.Sample(), nil
 }
 
 // fill adds the points that are ordered, and returns the first.
@@ -216,21 +231,30 @@ func tryStart(t *testing.T, o orders, uid uint32) (*child, error) {
 // reachable returns a copy of this program that every user can run.
 func reachable(t *testing.T) (string, error) {
 	t.Helper()
+	path := copyOfProgram()
+	if path == "" {
+		return "", errors.New("this program cannot be copied to where every user can run it")
+	}
+	return path, nil
+}
+
+// copyOfProgram is made once: it has a hundred MB with the race detector in it.
+var copyOfProgram = sync.OnceValue(func() string {
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
-		return "", err
+		return ""
 	}
 	dir, err := os.MkdirTemp("/tmp", "tidemark-child-")
 	if err != nil {
-		return "", err
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", err
+		return ""
 	}
 	path := filepath.Join(dir, "child")
-	return path, os.WriteFile(path, self, 0o755)
-}
+	if errors.Join(os.Chmod(dir, 0o755), os.WriteFile(path, self, 0o755)) != nil {
+		os.RemoveAll(dir)
+		return ""
+	}
+	return path
+})
 
 // order sends a line and waits until it is carried out.
 func (c *child) order(line string) {

@@ -24,6 +24,7 @@ func sorted(all map[string]string) []table.Xattr {
 }
 
 func TestMountedTree(t *testing.T) {
+	files := fsconform.Sample()
 	for _, one := range []bool{false, true} {
 		t.Run(map[bool]string{false: "all points", true: "one point"}[one], func(t *testing.T) {
 			c := start(t, orders{One: one}, 0)
@@ -31,7 +32,7 @@ func TestMountedTree(t *testing.T) {
 			if !one {
 				root = c.point()
 			}
-			fsconform.Check(t, view{root}, fsconform.Sample())
+			fsconform.Check(t, view{root}, files)
 			if !one {
 				t.Run("tokens", func(t *testing.T) { testTokens(t, c) })
 			}

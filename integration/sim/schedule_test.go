@@ -33,7 +33,8 @@ type scheduler struct {
 
 	mu      sync.Mutex
 	pending []*message
-	late    []func() // messages that arrive after their sender has given up
+	awake   []*message // of those, for step
+	late    []func()   // messages that arrive after their sender has given up
 	trace   []string
 	keep    bool // the trace
 	actors  map[string]*actor
@@ -116,10 +117,7 @@ func (s *scheduler) start(ctx context.Context, name string, act func(context.Con
 func (s *scheduler) run() map[string]error {
 	for {
 		synctest.Wait()
-		s.mu.Lock()
-		busy := slices.ContainsFunc(slices.Collect(maps.Values(s.actors)), func(a *actor) bool { return !a.done && !a.asleep })
-		s.mu.Unlock()
-		if !busy {
+		if !s.busy() {
 			break
 		}
 		if !s.step() {
@@ -136,6 +134,18 @@ func (s *scheduler) run() map[string]error {
 		}
 	}
 	return errs
+}
+
+// busy says whether an actor has something to do, and is not asleep.
+func (s *scheduler) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.actors {
+		if !a.done && !a.asleep {
+			return true
+		}
+	}
+	return false
 }
 
 // wake wakes those who sleep.
@@ -176,7 +186,8 @@ func (s *scheduler) step() bool {
 			}
 		}
 	}
-	awake := slices.DeleteFunc(slices.Clone(s.pending), func(m *message) bool { return m.actor.asleep && !m.gone })
+	s.awake = slices.DeleteFunc(append(s.awake[:0], s.pending...), func(m *message) bool { return m.actor.asleep && !m.gone })
+	awake := s.awake
 	if len(s.late) > 0 && (len(awake) == 0 || s.random.IntN(8) == 0) {
 		i := s.random.IntN(len(s.late))
 		do := s.late[i]

@@ -18,13 +18,14 @@ import (
 )
 
 const (
-	chunkSize = 66 << 10 // two do not fit into a frame of 128 KiB
-	contents  = 24       // different chunks of the whole world
-	names     = 6        // files of a server
+	chunkSize = 3 << 10 // two do not fit into a frame
+	frameSize = 4 << 10
+	contents  = 24 // different chunks of the whole world
+	names     = 6  // files of a server
 
 	// packSize is so much that no pack is full before its run is over: when it
 	// would be depends on how fast frames are sealed.
-	packSize = 512 << 10
+	packSize = 64 << 10
 )
 
 // tree is what a server's files hold: a content for each name.
@@ -96,7 +97,7 @@ func (v *server) backup(ctx context.Context, a *actor) error {
 func (v *server) pass(ctx context.Context, r *repo.Repository, l repo.Local) (placed map[string]table.Extent, err error) {
 	v.runs++
 	now := v.now().Add(v.ahead).Add(time.Duration(v.runs) * time.Microsecond)
-	w, err := r.NewWriter(ctx, l, repo.WriterOptions{Workers: 1, Uploaders: 1, PackSize: packSize, Now: now})
+	w, err := r.NewWriter(ctx, l, repo.WriterOptions{Workers: 1, Uploaders: 1, PackSize: packSize, FrameSize: frameSize, Now: now})
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +224,7 @@ func (v *server) look(ctx context.Context, a *actor) error {
 // read reads a whole point.
 func (w *world) read(ctx context.Context, r *repo.Repository, t *table.Tree) (tree, error) {
 	got := tree{}
+	b := make([]byte, chunkSize)
 	for it, err := range t.From(ctx, 0) {
 		if err != nil {
 			return nil, err
@@ -231,7 +233,7 @@ func (w *world) read(ctx context.Context, r *repo.Repository, t *table.Tree) (tr
 			continue
 		}
 		x := it.Entry.Extents[0]
-		b := make([]byte, x.Length)
+		b = b[:min(x.Length, chunkSize)]
 		if err := r.ReadRaw(ctx, x.Pack, x.Offset, b); err != nil {
 			return nil, err
 		}

@@ -239,7 +239,7 @@ func TestSeedsFindPlantedBugs(t *testing.T) {
 
 // find lives through seeds until one shows a planted bug.
 func find(t *testing.T, name string) {
-	const most = 500
+	const most = 2000
 	l := newLab(t)
 	for _, m := range mutants() {
 		if m.name != name {

@@ -34,7 +34,7 @@ func newChunks(key chunk.Key) *chunks {
 	c := &chunks{}
 	h := chunk.NewHasher(&key)
 	for n := range c.all {
-		c.all[n] = bytes.Repeat(noise(fmt.Sprint("content", n), 2<<10), chunkSize/(2<<10)) // enough to be worth moving
+		c.all[n] = noise(fmt.Sprint("content", n), chunkSize) // enough to be worth moving
 		c.ids[n] = h.Sum(c.all[n])
 	}
 	return c

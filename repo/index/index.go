@@ -42,11 +42,14 @@ type Chunk struct {
 // over its limit.
 const maxChunks = 1 << 20
 
+// blocks are not a part of an Index: the collector would keep one that was closed
+// until it runs twice.
+var blocks = sync.Pool{New: func() any { return new([blockSize]byte) }}
+
 // Index is an open index. All methods may be called by many goroutines.
 type Index struct {
 	dir     string
 	options Options
-	buffers sync.Pool   // of *[blockSize]byte
 	damaged atomic.Bool // stored files turned out to be damaged
 	rebuilt atomic.Bool
 
@@ -85,8 +88,8 @@ func (ix *Index) Lookup(id chunk.ID) (Location, bool) {
 	if len(ix.segments) == 0 || ix.damaged.Load() {
 		return Location{}, false
 	}
-	block := ix.buffers.Get().(*[blockSize]byte)
-	defer ix.buffers.Put(block)
+	block := blocks.Get().(*[blockSize]byte)
+	defer blocks.Put(block)
 	for i := len(ix.segments) - 1; i >= 0; i-- {
 		loc, ok, err := ix.segments[i].find(&id, block)
 		if err != nil {

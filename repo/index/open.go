@@ -37,7 +37,6 @@ func Open(dir string, o Options) (*Index, error) {
 		o.small = smallSegment
 	}
 	ix := &Index{dir: dir, options: o, run: newRun(o.MemoryRun)}
-	ix.buffers.New = func() any { return new([blockSize]byte) }
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
 	}

@@ -35,6 +35,8 @@ type Private struct {
 	Epoch uint32
 	Suite
 	Key []byte
+
+	ready hpke.PrivateKey // what Ready made of it; nil
 }
 
 // kem checks that the suite is known and returns its KEM.
@@ -128,7 +130,18 @@ func EpochOf(id RepositoryID, p *Private) (*Epoch, error) {
 	return &Epoch{Repository: id, Number: p.Epoch, Suite: p.Suite, Public: private.PublicKey().Bytes()}, nil
 }
 
+// Ready makes of the key what opening a session needs, once for all of them. A
+// key of which nothing can be made says so at its use.
+func (p *Private) Ready() {
+	if ready, err := p.parse(); err == nil {
+		p.ready = ready
+	}
+}
+
 func (p *Private) parse() (hpke.PrivateKey, error) {
+	if p.ready != nil {
+		return p.ready, nil
+	}
 	kem, err := p.kem()
 	if err != nil {
 		return nil, fmt.Errorf("private key of epoch %d: %w", p.Epoch, err)

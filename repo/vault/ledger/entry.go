@@ -27,6 +27,7 @@ import (
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/vault/signed"
 )
 
 // Prefix is where the ledger is in a store.
@@ -155,7 +156,7 @@ func Parse(b []byte) (*Entry, error) {
 // Verify checks the signature.
 func (e *Entry) Verify() error {
 	n := len(e.raw) - ed25519.SignatureSize
-	if !ed25519.Verify(e.Signer[:], e.raw[:n], e.raw[n:]) {
+	if !signed.Verify(e.Signer[:], e.raw[:n], e.raw[n:]) {
 		return fmt.Errorf("ledger entry %d: wrong signature: damaged or forged: %w", e.Number, fault.Corrupt)
 	}
 	return nil

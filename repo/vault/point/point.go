@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
+	"github.com/tidemark-backup/tidemark/repo/vault/signed"
 )
 
 // ID names a point: the SHA-256 of its header.
@@ -135,7 +136,7 @@ func Parse(b []byte) (*Header, []byte, error) {
 		MAC:     [32]byte(b[fixed+s : fixed+s+32]), Signature: [64]byte(b[fixed+s+32 : fixed+s+96]),
 		ID: sha256.Sum256(b[:fixed+s+96]),
 	}
-	if !ed25519.Verify(h.Device, b[:fixed+s+32], h.Signature[:]) {
+	if !signed.Verify(h.Device, b[:fixed+s+32], h.Signature[:]) {
 		return nil, nil, fmt.Errorf("point's signature is wrong: damaged or forged: %w", fault.Corrupt)
 	}
 	// After the signature: one flipped bit is damage and no later version.
