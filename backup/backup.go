@@ -37,11 +37,12 @@ import (
 
 // Job says what to save and how.
 type Job struct {
-	Paths         []string         // files and folders; absolute
-	Stream        *Stream          // instead of Paths; nil: none
-	Items         []*Stream        // beside Paths
-	Exclude       *exclude.Matcher // nil: nothing
-	ExcludeCaches bool             // leave out the content of folders with a CACHEDIR.TAG
+	Paths         []string          // files and folders; absolute
+	Stream        *Stream           // instead of Paths; nil: none
+	Items         []*Stream         // beside Paths
+	Elsewhere     map[string]string // where folders are read, by their paths: in snapshots; see Freeze
+	Exclude       *exclude.Matcher  // nil: nothing
+	ExcludeCaches bool              // leave out the content of folders with a CACHEDIR.TAG
 	OneFileSystem bool
 	Tags          []string
 	Until         time.Time         // the point is kept at least so long; zero: as the policy says

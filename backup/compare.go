@@ -11,6 +11,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup/exclude"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/platform/meta"
+	"github.com/tidemark-backup/tidemark/platform/snapshot"
 	"github.com/tidemark-backup/tidemark/platform/walk"
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
@@ -71,12 +72,15 @@ func (c *comparer) options() walk.Options {
 	if len(c.job.Paths) == 0 {
 		return walk.Options{Roots: []string{"/"}, Select: func(*walk.Folder, *walk.Entry) walk.Verdict { return walk.Skip }}
 	}
-	o := walk.Options{Roots: c.job.Paths, OneFileSystem: c.job.OneFileSystem}
+	o := walk.Options{Roots: c.job.Paths, OneFileSystem: c.job.OneFileSystem, Elsewhere: c.job.Elsewhere}
 	if c.job.ExcludeCaches {
 		o.Enter = func(f *walk.Folder, _ any) any { return isCache(f) }
 	}
 	o.Select = func(f *walk.Folder, e *walk.Entry) walk.Verdict {
 		if cache, _ := f.Note.(bool); cache && e.Name != exclude.CacheTag {
+			return walk.Skip
+		}
+		if e.Stat.IsFolder() && strings.HasPrefix(e.Name, snapshot.Prefix) { // another run's
 			return walk.Skip
 		}
 		if c.job.Exclude != nil && c.job.Exclude.Excluded(f.Join(e.Name), e.Stat.IsFolder()) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,52 +27,9 @@ type Engine struct {
 	Now        func() time.Time
 }
 
-// Run implements Runner.
-func (e *Engine) Run(ctx context.Context, t *Task) (*backup.Summary, error) {
-	if t.Chore != nil {
-		return nil, e.upkeep(ctx, t)
-	}
-	event := hook.Event{Policy: t.Policy.Name, Job: strconv.FormatUint(t.Job, 10)}
-	warn := func(err error) { t.Warn("hook", err) }
-	var s *backup.Summary
-	t.Waits.Store(true)
-	refused := false
-	err := hook.RunAll(ctx, t.Policy.Hooks, hook.Before, event, func(err error) { refused = true; warn(err) })
-	t.Waits.Store(false)
-	if err == nil {
-		s, err = e.backup(ctx, t, event, quiet(t.Policy.Hooks, refused))
-	}
-	event.Result = "completed"
-	switch {
-	case err != nil:
-		event.Result, event.Error = "failed", err.Error()
-	case s.Statistics.Warnings > 0:
-		event.Result = "warnings"
-	}
-	if s != nil {
-		event.Point = s.Point.String()
-	}
-	t.Waits.Store(true)
-	// What was frozen before must be thawed, also after a cancel.
-	after, stop := context.WithTimeout(context.WithoutCancel(ctx), hook.MaxTimeout)
-	defer stop()
-	err = errors.Join(err, hook.RunAll(after, t.Policy.Hooks, hook.After, event, warn))
-	return s, err
-}
-
-// backup writes the point.
-func (e *Engine) backup(ctx context.Context, t *Task, event hook.Event, quiet repo.Consistency) (_ *backup.Summary, err error) {
+// job is what the policy asks for.
+func (e *Engine) job(t *Task, event hook.Event) (*backup.Job, error) {
 	p := &t.Policy
-	r, local, closing, err := e.open(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, closing()) }()
-	if p.Retention != nil {
-		if err := e.retention(ctx, r, local, p); err != nil {
-			t.Warn("retention", err)
-		}
-	}
 	matcher, err := e.matcher(p)
 	if err != nil {
 		return nil, err
@@ -81,7 +37,22 @@ func (e *Engine) backup(ctx context.Context, t *Task, event hook.Event, quiet re
 	job := e.New(p.Paths, matcher)
 	job.ExcludeCaches, job.OneFileSystem = p.ExcludeCaches, p.OneFileSystem
 	job.Tags, job.Until, job.Progress = append([]string{}, p.Tags...), t.Until, t.Progress
-	job.Items, job.Consistency = items(p, event), quiet
+	job.Items = items(p, event)
+	return &job, nil
+}
+
+// backup writes the point.
+func (e *Engine) backup(ctx context.Context, t *Task, job backup.Job) (_ *backup.Summary, err error) {
+	r, local, closing, err := e.open(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closing()) }()
+	if t.Policy.Retention != nil {
+		if err := e.retention(ctx, r, local, &t.Policy); err != nil {
+			t.Warn("retention", err)
+		}
+	}
 	return backup.Run(ctx, r, local, job)
 }
 

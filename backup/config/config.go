@@ -24,6 +24,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/backup/notify"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/snapshot"
 )
 
 // maxSize bounds the file, in bytes.
@@ -58,6 +59,8 @@ type Backup struct {
 	ExcludeCaches bool     `toml:"exclude_caches"`
 	OneFileSystem bool     `toml:"one_file_system"`
 	Tags          []string `toml:"tags"`
+
+	Snapshot snapshot.Mode `toml:"snapshot"` // "off" (""), "auto" or "require"
 }
 
 //go:embed example.toml
@@ -154,6 +157,9 @@ func Parse(data []byte, name, home string) (Config, error) {
 func (c *Config) resolve(home string) (toml.Key, error) {
 	if c.PassphraseFile != "" && c.PassphraseCommand != "" {
 		return toml.Key{"passphrase_command"}, errors.New("there is a passphrase_file already; keep one of them")
+	}
+	if err := c.Backup.Snapshot.Validate(); err != nil {
+		return toml.Key{"backup", "snapshot"}, err
 	}
 	if !hasScheme(c.Repository) {
 		if err := absolute(&c.Repository, home); err != nil {

@@ -96,7 +96,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Policies) != 3 || len(c.Policies[0].Hooks) != 2 || c.Policies[0].Retention.Daily.Keep != 14 {
+	if len(c.Policies) != 3 || len(c.Policies[0].Hooks) != 3 || c.Policies[0].Retention.Daily.Keep != 14 {
 		t.Errorf("it says %+v", c.Policies)
 	}
 }
@@ -164,7 +164,7 @@ func TestPolicyErrors(t *testing.T) {
 		{`repository = "/srv/backup"`, ``, `policy 1: no repository is named`},
 		{`silent_after = 0`, `silent_after = -1`, `line 14: policy 2, silent_after: -1, but 0 to 1000 are possible`},
 		{`command = ["/bin/true"]`, `command = ["true"]`, `line 16: policy 2, hook 1: hook: command: "true" is not an absolute path`},
-		{`when = "before"`, `when = "during"`, `policy 2, hook 1: hook: when is "during", not before or after`},
+		{`when = "before"`, `when = "during"`, `policy 2, hook 1: hook: when is "during", not before, thaw or after`},
 		{`command = ["/bin/dump"]`, `command = ["dump"]`, `line 20: policy 2, item 1: item: command: "dump" is not an absolute path`},
 		{`name = "x.sql"`, `name = "home"`, `line 20: policy 2, item 1: "home" stands at the top of the point already, as it leads to /home/me/b`},
 		{`name = "x.sql"`, "name = \"y\"\ncommand = [\"/x\"]\n[[policy.item]]\nname = \"y\"", `line 23: policy 2, item 2: "y" is the name of two items`},

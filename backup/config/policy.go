@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/backup/hook"
 	"github.com/tidemark-backup/tidemark/backup/schedule"
+	"github.com/tidemark-backup/tidemark/platform/snapshot"
 	"github.com/tidemark-backup/tidemark/repo/vault/retain"
 )
 
@@ -26,6 +27,8 @@ type Policy struct {
 	ExcludeCaches bool     `toml:"exclude_caches"`
 	OneFileSystem bool     `toml:"one_file_system"`
 	Tags          []string `toml:"tags"`
+
+	Snapshot snapshot.Mode `toml:"snapshot"` // "off" (""), "auto" or "require"
 
 	Items []hook.Item `toml:"item"` // what commands print, beside the paths
 
@@ -200,6 +203,9 @@ func (p *Policy) check() (place, error) {
 		if err := p.Hooks[i].Validate(); err != nil {
 			return place{"hook", i}, err
 		}
+	}
+	if err := p.Snapshot.Validate(); err != nil {
+		return place{"snapshot"}, err
 	}
 	for i := range p.Items {
 		if err := p.checkItem(i); err != nil {

@@ -30,7 +30,7 @@ import (
 
 // Hook is a command of a policy.
 type Hook struct {
-	When      string        `toml:"when"`       // "before" or "after"
+	When      string        `toml:"when"`       // "before", "thaw" (once snapshots are taken; without, before "after") or "after"
 	If        string        `toml:"if"`         // after only: "always" (""), "success" or "failure"
 	Command   []string      `toml:"command"`    // program and arguments
 	Timeout   schedule.Span `toml:"timeout"`    // of one try; 0: DefaultTimeout
@@ -40,7 +40,7 @@ type Hook struct {
 
 // The words of a Hook.
 const (
-	Before, After            = "before", "after"
+	Before, Thaw, After      = "before", "thaw", "after"
 	Always, Success, Failure = "always", "success", "failure"
 	Fail, Warn               = "fail", "warn"
 )
@@ -61,8 +61,8 @@ const (
 func (h *Hook) Validate() error {
 	why := ""
 	switch {
-	case h.When != Before && h.When != After:
-		why = fmt.Sprintf("when is %q, not before or after", h.When)
+	case h.When != Before && h.When != Thaw && h.When != After:
+		why = fmt.Sprintf("when is %q, not before, thaw or after", h.When)
 	case len(h.Command) == 0 || h.Command[0] == "":
 		why = "command is empty"
 	case len(h.Command) > maxArguments:
@@ -71,7 +71,7 @@ func (h *Hook) Validate() error {
 		why = fmt.Sprintf("command: %q is not an absolute path", h.Command[0])
 	case h.If != "" && h.If != Always && h.If != Success && h.If != Failure:
 		why = fmt.Sprintf("if is %q, not always, success or failure", h.If)
-	case h.If != "" && h.When == Before:
+	case h.If != "" && h.When != After:
 		why = "if belongs to hooks that run after a backup"
 	case h.OnFailure != "" && h.OnFailure != Fail && h.OnFailure != Warn:
 		why = fmt.Sprintf("on_failure is %q, not fail or warn", h.OnFailure)

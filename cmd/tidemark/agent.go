@@ -21,6 +21,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup/schedule"
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/platform/service"
+	"github.com/tidemark-backup/tidemark/platform/snapshot"
 )
 
 func newAgent(app *cli.App) *cobra.Command {
@@ -73,6 +74,9 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if n, err := snapshot.Sweep(ctx, backup.SnapshotDir(app.Globals.CacheDir)); err != nil || n > 0 {
+		log.Warn("snapshots were left over", "removed", n, "error", err)
+	}
 	j, err := journal.Open(agent.JournalPath(app.Globals.CacheDir))
 	if err != nil {
 		return err

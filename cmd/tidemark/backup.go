@@ -17,6 +17,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup/exclude"
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/platform/meta"
+	"github.com/tidemark-backup/tidemark/platform/snapshot"
 	"github.com/tidemark-backup/tidemark/repo"
 )
 
@@ -29,6 +30,7 @@ type backupOptions struct {
 	dryRun        bool
 	until         string
 	stdin         string
+	snapshot      string
 }
 
 func newBackup(app *cli.App) *cobra.Command {
@@ -52,6 +54,11 @@ decides. What the configuration excludes comes first, then --exclude-file, then
 --exclude. The repository itself and this machine's keys are always left out,
 and so is what the kernel makes up (/proc, /sys), unless a PATH leads into it.
 
+--snapshot reads files as they were at one moment, open ones too: from snapshots
+of btrfs, LVM and ZFS, and from shadow copies on Windows. They are always
+removed, if need be by the next run. What cannot be frozen is named, and read
+live.
+
 --stdin saves what a program prints, with no file in between. Let the shell
 report a program that fails (set -o pipefail): its end looks like any other.`,
 		Example: `  tidemark backup /home /etc
@@ -68,6 +75,7 @@ report a program that fails (set -o pipefail): its end looks like any other.`,
 	f.StringArrayVar(&o.tags, "tag", nil, "label the point")
 	f.StringVar(&o.until, "retain-until", "", "keep the point at least until the end of this `DATE`, such as 2027-06-30")
 	f.StringVar(&o.stdin, "stdin", "", "save standard input as a file of this `NAME`, instead of PATHs")
+	f.StringVar(&o.snapshot, "snapshot", "", "read from snapshots of the file systems: `MODE` is auto (where there can be some), require or off")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, only say what would be done")
 	c.AddCommand(newBackupNow(app))
 	return c
@@ -83,15 +91,47 @@ func (o *backupOptions) run(c *cobra.Command, app *cli.App, args []string) error
 	if err != nil {
 		return err
 	}
-	summary, err := runBackup(ctx, app, r, job)
+	summary, err := o.frozen(ctx, app, r, job)
 	if err == nil {
 		err = printBackup(app, summary, o.dryRun)
 	}
 	return errors.Join(err, r.close())
 }
 
+// frozen runs the job, on snapshots if they are wanted.
+func (o *backupOptions) frozen(ctx context.Context, app *cli.App, r *opened, job backup.Job) (*backup.Summary, error) {
+	mode := app.Globals.Config.Backup.Snapshot
+	if o.snapshot != "" {
+		mode = snapshot.Mode(o.snapshot)
+	}
+	if o.dryRun {
+		mode = snapshot.Off
+	}
+	set, err := job.Freeze(ctx, app.Globals.CacheDir, mode)
+	if err != nil {
+		if set == nil && mode == snapshot.Require {
+			return nil, cli.Hint(err, "`--snapshot auto` reads live what cannot be frozen")
+		}
+		fmt.Fprintf(app.Stderr, "tidemark: warning: %s\n", cli.Quote(err.Error()))
+	}
+	if set == nil {
+		return runBackup(ctx, app, r, job)
+	}
+	for _, l := range set.Live {
+		app.Notef("tidemark: no snapshot of %s, which is read live: %s", cli.Quote(l.Path), cli.Quote(l.Why))
+	}
+	s, err := runBackup(ctx, app, r, job)
+	if closing := set.Close(); closing != nil {
+		fmt.Fprintf(app.Stderr, "tidemark: warning: %s\n", cli.Quote(closing.Error()))
+	}
+	return s, err
+}
+
 // job is what the flags and the configuration ask for.
 func (o *backupOptions) job(c *cobra.Command, app *cli.App, args []string) (backup.Job, error) {
+	if err := snapshot.Mode(o.snapshot).Validate(); err != nil {
+		return backup.Job{}, cli.Usage("--snapshot %q: give auto, require or off", o.snapshot)
+	}
 	if o.stdin != "" {
 		return o.stream(app, args)
 	}

@@ -59,9 +59,9 @@ func (f *Folder) Unpin() { f.h.unpin() }
 // PATH_MAX.
 func (f *Folder) HostPath(name string) string {
 	if name == "" {
-		return hostPath(f.Path)
+		return f.h.t.places.host(f.Path)
 	}
-	return hostPath(f.Join(name))
+	return f.h.t.places.host(f.Join(name))
 }
 
 // Retain keeps the folder usable after the loop's body, until Release, also

@@ -41,6 +41,8 @@ type handle struct {
 // table bounds the open descriptors: those in use are pinned, the others
 // closed when they were used longest ago.
 type table struct {
+	places *places // nil: every folder is read where it belongs
+
 	mu             sync.Mutex
 	newest, oldest *handle
 	idle           int  // handles in the list
@@ -48,7 +50,7 @@ type table struct {
 	over           bool // the walk was left: keep nothing open
 }
 
-func newTable() *table { return &table{} }
+func newTable(p *places) *table { return &table{places: p} }
 
 // init readies the handle of a closed folder. path is terminated.
 func (h *handle) init(t *table, parent *handle, path string, follow bool) {
@@ -230,7 +232,12 @@ func (h *handle) openNow() (int, error) {
 }
 
 func (h *handle) openIn(up int) (int, error) {
-	fd, err := h.t.openat(up, h.base(), true, folderFlags|unix.O_NOFOLLOW)
+	fd, err := -1, error(nil)
+	if at, ok := h.t.places.of(h.path); ok {
+		fd, err = h.t.openat(unix.AT_FDCWD, at, false, folderFlags)
+	} else {
+		fd, err = h.t.openat(up, h.base(), true, folderFlags|unix.O_NOFOLLOW)
+	}
 	if err != nil {
 		return -1, fmt.Errorf("open folder %s: %w", h.path, err)
 	}
@@ -241,6 +248,16 @@ func (h *handle) openByPath() (int, error) {
 	flags := folderFlags
 	if !h.follow {
 		flags |= unix.O_NOFOLLOW
+	}
+	if at := h.t.places.host(h.path); at != h.path {
+		if _, ok := h.t.places.of(h.path); ok {
+			flags &^= unix.O_NOFOLLOW
+		}
+		fd, err := h.t.openat(unix.AT_FDCWD, at, false, flags)
+		if err != nil {
+			return -1, fmt.Errorf("open folder %s at %s: %w", h.path, at, err)
+		}
+		return fd, nil
 	}
 	fd, err := h.t.openat(unix.AT_FDCWD, h.path, true, flags)
 	if err == unix.EACCES && h.follow {
@@ -368,6 +385,14 @@ func (h *handle) lstatAll(fd int, entries []Entry, order []uint32) {
 			continue
 		}
 		e.Stat.fill(&st)
+		if !h.t.places.hold(h.path) {
+			continue
+		}
+		if at, ok := h.t.places.of(join(h.path, e.Name)); ok { // what is mounted there, not the folder below it
+			if e.Stat, e.Err = statPath(at, false); e.Err != nil {
+				e.Err = fmt.Errorf("stat %s at %s: %w", join(h.path, e.Name), at, e.Err)
+			}
+		}
 	}
 }
 
@@ -376,6 +401,9 @@ func (h *handle) statAt(fd int, name string, follow bool) (Stat, error) {
 	flags := unix.AT_NO_AUTOMOUNT
 	if !follow {
 		flags |= unix.AT_SYMLINK_NOFOLLOW
+	}
+	if at, ok := h.t.places.of(join(h.path, name)); ok {
+		fd, name = unix.AT_FDCWD, at
 	}
 	var st unix.Stat_t
 	for {

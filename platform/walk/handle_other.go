@@ -15,6 +15,7 @@ import (
 
 // handle is a folder known by its path. Between calls nothing is open.
 type handle struct {
+	t      *table
 	parent *handle
 	path   string
 	follow bool
@@ -22,14 +23,14 @@ type handle struct {
 }
 
 // table has nothing to bound here.
-type table struct{}
+type table struct{ places *places }
 
-func newTable() *table { return &table{} }
+func newTable(p *places) *table { return &table{places: p} }
 
 func (t *table) close() {}
 
-func (h *handle) init(_ *table, parent *handle, path string, follow bool) {
-	h.parent, h.path, h.follow = parent, path, follow
+func (h *handle) init(t *table, parent *handle, path string, follow bool) {
+	h.t, h.parent, h.path, h.follow = t, parent, path, follow
 	h.refs.Store(1)
 }
 
@@ -47,7 +48,7 @@ func (h *handle) open() (int, Stat, error) {
 	if isTop(h.path) {
 		return -1, Stat{Mode: TypeFolder | 0o755, Nlink: 1}, nil
 	}
-	st, err := statPath(hostPath(h.path), h.follow)
+	st, err := statPath(h.t.places.host(h.path), h.follow)
 	if err != nil {
 		return -1, Stat{}, fmt.Errorf("open folder %s: %w", h.path, err)
 	}
@@ -59,7 +60,7 @@ func (h *handle) open() (int, Stat, error) {
 
 // readNames lists the folder into l, as on Linux.
 func (h *handle) readNames(_ int, l *nameList, _ []byte, _, stop bool) error {
-	d, err := os.Open(hostPath(h.path))
+	d, err := os.Open(h.t.places.host(h.path))
 	if err != nil {
 		return fmt.Errorf("list folder %s: %w", h.path, err)
 	}
@@ -97,7 +98,7 @@ func (h *handle) lstatAll(_ int, entries []Entry, order []uint32) {
 // statAt returns the stat of one name, of a link's target if follow is set.
 func (h *handle) statAt(_ int, name string, follow bool) (Stat, error) {
 	path := join(h.path, name)
-	st, err := statPath(hostPath(path), follow)
+	st, err := statPath(h.t.places.host(path), follow)
 	if err != nil {
 		return Stat{}, fmt.Errorf("stat %s: %w", path, err)
 	}
@@ -107,7 +108,7 @@ func (h *handle) statAt(_ int, name string, follow bool) (Stat, error) {
 // openFile opens a file of the folder for reading.
 func (h *handle) openFile(name string) (*os.File, error) {
 	path := join(h.path, name)
-	f, err := openNoFollow(hostPath(path))
+	f, err := openNoFollow(h.t.places.host(path))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -117,7 +118,7 @@ func (h *handle) openFile(name string) (*os.File, error) {
 // readlink returns the target of a symbolic link.
 func (h *handle) readlink(name string) (string, error) {
 	path := join(h.path, name)
-	target, err := os.Readlink(hostPath(path))
+	target, err := os.Readlink(h.t.places.host(path))
 	if err != nil {
 		return "", fmt.Errorf("read link %s: %w", path, err)
 	}

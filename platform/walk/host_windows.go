@@ -14,6 +14,9 @@ import (
 // drives are shown as folders in "/".
 func isTop(path string) bool { return path == "/" }
 
+// separator parts the names in a path of this host.
+const separator = `\`
+
 // hostPath turns a path of the walk, as /C/Users, into one of this host.
 func hostPath(p string) string {
 	if len(p) < 2 {

@@ -10,6 +10,9 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
+// separator parts the names in a path of this host.
+const separator = "/"
+
 // hostPath turns a path of the walk into one of this host.
 func hostPath(p string) string { return p }
 

@@ -153,6 +153,12 @@ type Options struct {
 	// is a root or leads to one.
 	OneFileSystem bool
 
+	// Elsewhere names folders that are read at another place: a snapshot's.
+	// Keys and values are absolute paths of this host. What lies below is
+	// read below that place, unless it is a key itself. Paths in the walk
+	// stay as they are.
+	Elsewhere map[string]string
+
 	// Enter, if set, is called once for each folder at or below a root, when
 	// its names are known (Folder.Has answers) and before Select sees its
 	// entries. above is what it returned for the folder above (nil at a

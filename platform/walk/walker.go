@@ -46,7 +46,7 @@ func newWalker(ctx context.Context, o Options) *walker {
 	if o.Workers <= 0 {
 		o.Workers = min(max(4, 2*runtime.GOMAXPROCS(0)), 16)
 	}
-	w := &walker{ctx: ctx, o: o, table: newTable(),
+	w := &walker{ctx: ctx, o: o, table: newTable(newPlaces(o.Elsewhere)),
 		headNames: headNames, aheadNames: aheadNames, aheadMax: aheadMax, sliceLen: sliceLen}
 	w.rouse.L = &w.mu
 	w.ready.L = &w.mu
