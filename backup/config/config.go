@@ -19,10 +19,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
 	"github.com/tidemark-backup/tidemark/backup/notify"
+	"github.com/tidemark-backup/tidemark/backup/schedule"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/platform/snapshot"
 )
@@ -33,12 +35,13 @@ const maxSize = 1 << 20
 // Config is the content of a configuration file. The zero Config says
 // nothing.
 type Config struct {
-	Repository        string `toml:"repository"`         // address: a folder, or a URL
-	PassphraseFile    string `toml:"passphrase_file"`    // absolute
-	PassphraseCommand string `toml:"passphrase_command"` // words as a shell would split them
-	CacheDir          string `toml:"cache_dir"`          // absolute
-	Backup            Backup `toml:"backup"`
-	Vault             Vault  `toml:"vault"`
+	Repository        string  `toml:"repository"`         // address: a folder, or a URL
+	PassphraseFile    string  `toml:"passphrase_file"`    // absolute
+	PassphraseCommand string  `toml:"passphrase_command"` // words as a shell would split them
+	CacheDir          string  `toml:"cache_dir"`          // absolute
+	Backup            Backup  `toml:"backup"`
+	Vault             Vault   `toml:"vault"`
+	Restore           Restore `toml:"restore"`
 
 	Agent       Agent         `toml:"agent"`
 	Notify      notify.Config `toml:"notify"`
@@ -49,6 +52,12 @@ type Config struct {
 // Vault is what is known of the place where the points are.
 type Vault struct {
 	Replica []string `toml:"replica"` // addresses of other places with the same repository
+}
+
+// Restore is how fast data is read again.
+type Restore struct {
+	Throttle []schedule.Window `toml:"throttle"` // of restores; none: no bound
+	Mounts   bool              `toml:"mounts"`   // of mounts and shares, too
 }
 
 // Backup is what "tidemark backup" does where its flags say nothing else.
@@ -143,6 +152,9 @@ func Parse(data []byte, name, home string) (Config, error) {
 	}
 	if key, err := c.resolve(home); err != nil {
 		return fail(lineOf(data, placeOf(key)), "%s: %v", key, err)
+	}
+	if _, err := schedule.NewTable(c.Restore.Throttle, time.UTC); err != nil {
+		return fail(lineOf(data, place{"restore", "throttle"}), "restore: %s", strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
 	}
 	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance, c.resolveNotify} {
 		if where, err := resolve(home); err != nil {

@@ -113,6 +113,9 @@ func (o *mountOptions) childArgs(app *cli.App, dir string) []string {
 		fmt.Sprintf("--open=%t", o.open), fmt.Sprintf("--allow-other=%t", o.allowOther),
 		fmt.Sprintf("--deleted=%t", o.deleted), fmt.Sprintf("--accept-rollback=%t", app.Globals.AcceptRollback),
 	}
+	if o.rate != "" {
+		args = append(args, "--limit-rate", o.rate)
+	}
 	for _, address := range app.Globals.Replicas {
 		args = append(args, "--replica", address)
 	}

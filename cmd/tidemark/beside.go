@@ -16,6 +16,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/all"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/patient"
 )
 
@@ -33,9 +34,12 @@ func openBeside(ctx context.Context, app *cli.App) (*opened, error) {
 		return nil, err
 	}
 	var places []*patient.Store
-	at := func(address string) *patient.Store {
+	at := func(address string) store.Store {
 		p := patient.New(address, func(ctx context.Context) (store.Store, error) { return all.Open(ctx, address) }, patient.Options{})
 		places = append(places, p)
+		if app.Reads != nil {
+			return limit.New(p, app.Reads)
+		}
 		return p
 	}
 	told := &notices{app: app, address: address}

@@ -38,6 +38,7 @@ type mountOptions struct {
 	replace    bool
 	browser    bool
 	wait       time.Duration
+	rate       string
 }
 
 func newMount(app *cli.App) *cobra.Command {
@@ -105,6 +106,7 @@ far as the original permissions let them; for root that is always so.`,
 	f.BoolVar(&o.replace, "replace", false, "take the place of another Tidemark that is mounted there")
 	f.BoolVar(&o.browser, "open-browser", false, "open the file manager when the mount answers")
 	f.DurationVar(&o.wait, "wait", defaultWait, "let reads wait so long for a repository that is away")
+	rateFlag(c, &o.rate)
 	f.BoolVar(&o.child, backgroundFlag, false, "")
 	_ = f.MarkHidden(backgroundFlag)
 	return c
@@ -208,6 +210,11 @@ func (w where) tell(app *cli.App, note string) error {
 // serve mounts and stays until the mount ends; ready is called once the mount
 // answers.
 func (o *mountOptions) serve(ctx context.Context, app *cli.App, dir string, log *slog.Logger, ready func(*mount.Mounted) error) error {
+	app, stop, err := throttled(ctx, app, o.rate, mountWindows(app))
+	if err != nil {
+		return err
+	}
+	defer stop()
 	r, err := openToShow(ctx, app, o.wait, log)
 	if err != nil {
 		return err

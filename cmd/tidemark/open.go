@@ -22,6 +22,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/all"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/await"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
 )
 
 // opened is a repository and what this machine keeps of it.
@@ -53,6 +54,9 @@ func openLockedIn(ctx context.Context, app *cli.App, around func(store.Store) st
 	o := &opened{close: func() error { return nil }}
 	if c, ok := s.(io.Closer); ok {
 		o.close = c.Close
+	}
+	if app.Reads != nil {
+		s = limit.New(s, app.Reads)
 	}
 	if o.Repository, err = repo.Open(ctx, s, repo.Options{}); err != nil {
 		return nil, errors.Join(err, o.close())

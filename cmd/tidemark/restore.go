@@ -18,6 +18,7 @@ type restoreOptions struct {
 	inPlace    bool
 	onConflict string
 	ownerNames bool
+	rate       string
 }
 
 func newRestore(app *cli.App) *cobra.Command {
@@ -56,6 +57,7 @@ there is no such name. What has another number here is told either way.`,
 	f.StringVar(&o.to, "to", "", "the folder to restore into")
 	f.BoolVar(&o.inPlace, "in-place", false, "restore everything to where it was")
 	f.StringVar(&o.onConflict, "on-conflict", "copy", "what is in the way: copy, overwrite or skip")
+	rateFlag(c, &o.rate)
 	deletedFlag(c, &o.deleted)
 	f.BoolVar(&o.ownerNames, "owner-names", false, "give files to the users and groups that have their owners' names on this host, whatever their numbers")
 	return c
@@ -66,6 +68,11 @@ func (o *restoreOptions) run(ctx context.Context, app *cli.App, arg string) erro
 	if err != nil {
 		return err
 	}
+	app, stop, err := throttled(ctx, app, o.rate, app.Globals.Config.Restore.Throttle)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	r, err := openToRead(ctx, app)
 	if err != nil {
 		return err

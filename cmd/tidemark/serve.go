@@ -33,6 +33,7 @@ type serveOptions struct {
 	point       string
 	listTime    bool
 	deleted     bool
+	rate        string
 }
 
 func newServe(app *cli.App) *cobra.Command {
@@ -86,6 +87,7 @@ or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
 	f.StringVar(&o.point, "point", "", "show this POINT alone")
 	f.BoolVar(&o.listTime, "list-time", false, listTimeUsage)
 	deletedFlag(c, &o.deleted)
+	rateFlag(c, &o.rate)
 	c.AddCommand(newServePasswd(app))
 	return c
 }
@@ -110,6 +112,11 @@ func (o *serveOptions) run(ctx context.Context, app *cli.App) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(app.Stderr, &slog.HandlerOptions{Level: level}))
+	app, stop, err := throttled(ctx, app, o.rate, mountWindows(app))
+	if err != nil {
+		return err
+	}
+	defer stop()
 	r, err := openToShow(ctx, app, defaultWait, log) // M3: slow is better than an error
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
 )
 
 // App is one call of the program. Tests make their own.
@@ -31,6 +33,9 @@ type App struct {
 	Zone           *time.Location // of times that users type and see
 	Globals        Globals
 	Given          []byte // the passphrase, if somebody has said it already
+
+	// Reads bounds what is read out of places; nil: nothing does.
+	Reads *limit.Rate
 }
 
 // New returns the App of this process.
