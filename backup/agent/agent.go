@@ -39,6 +39,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup/notify"
 	"github.com/tidemark-backup/tidemark/backup/schedule"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/power"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
 )
 
@@ -77,6 +78,9 @@ type Options struct {
 
 	// Send tells a notification; nil: as its target does.
 	Send func(context.Context, *notify.Target, *notify.Message) error
+
+	// Power says on what the machine runs; nil: nobody knows.
+	Power func(context.Context) power.State
 }
 
 const (
@@ -112,6 +116,7 @@ type Agent struct {
 	policies []*policy
 	running  map[uint64]*running
 	pause    journal.Pause
+	power    power.State
 	tidied   time.Time
 	reminded time.Time
 	ticked   time.Time
@@ -137,7 +142,9 @@ type running struct {
 	waits    atomic.Bool
 	own      *limit.Rate
 	cancel   context.CancelCauseFunc
-	over     bool // its record is final, though it may not have returned
+	anyway   bool   // it does not wait for a better time
+	held     string // why it holds still; "": it does not
+	over     bool   // its record is final, though it may not have returned
 
 	mu       sync.Mutex
 	warnings []journal.Warning
@@ -244,6 +251,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.o.Log.Info("agent runs", "version", a.o.Version)
 	told := a.tell()
 	defer told()
+	asked := a.ask(ctx)
+	defer asked()
 	for {
 		pause := a.tick(a.o.Now())
 		timer := time.NewTimer(pause)
@@ -288,6 +297,7 @@ func (a *Agent) tick(now time.Time) time.Duration {
 	a.rate.Set(a.table.Rate(now))
 	for _, r := range a.running {
 		r.own.Set(r.policy.table.Rate(now))
+		a.hold(r)
 		a.watch(r, passed, now)
 	}
 	if !a.pause.On {
@@ -349,7 +359,7 @@ func (a *Agent) startDue(now time.Time) {
 	}
 	var due []candidate
 	for _, p := range a.policies {
-		if trigger, since, ok := p.ready(now); ok {
+		if trigger, since, ok := p.ready(now); ok && a.held(p) == "" {
 			due = append(due, candidate{p, trigger, since})
 		}
 	}
@@ -464,8 +474,9 @@ func (a *Agent) untilNext(now time.Time) time.Duration {
 		pause = busy
 	}
 	for _, p := range a.policies {
+		held := a.held(p) != "" // what has become due wakes it up when that ends
 		for _, at := range []time.Time{p.due, p.RetryAt, p.silent} {
-			if !at.IsZero() {
+			if !at.IsZero() && !(held && !at.After(now)) {
 				pause = min(pause, at.Sub(now))
 			}
 		}

@@ -20,6 +20,10 @@ func (a *Agent) begin(p *policy, trigger journal.Trigger, due, until, now time.T
 		r.Task = string(p.chore.Task)
 	}
 	next := p.Progress
+	if trigger == journal.Asked {
+		next.Anyway = true // also if it takes another run
+	}
+	r.anyway = next.Anyway
 	if trigger == journal.Scheduled {
 		next.Handled, next.Attempt = now, 0
 	}
@@ -84,7 +88,7 @@ func (r *running) tell(result string) {
 // watch stops a job in which nothing moves.
 func (a *Agent) watch(r *running, passed time.Duration, now time.Time) {
 	moved := [3]int64{r.progress.Files.Load(), r.progress.Bytes.Load(), r.own.Paid()}
-	if moved != r.moved || a.pause.On || r.waits.Load() {
+	if moved != r.moved || a.pause.On || r.held != "" || r.waits.Load() {
 		r.moved, r.still = moved, 0
 		return
 	}
@@ -153,7 +157,7 @@ func (a *Agent) record(r *running, s *backup.Summary, err error, now time.Time) 
 	}
 	if err == nil {
 		progress.LastPoint, progress.RetryAt, progress.Attempt = now, time.Time{}, 0
-		progress.Failing, progress.Until = time.Time{}, time.Time{}
+		progress.Failing, progress.Until, progress.Anyway = time.Time{}, time.Time{}, false
 	}
 	writing := a.o.Journal.Update(func(tx *journal.Tx) error {
 		if err := tx.PutJob(&j); err != nil {
@@ -239,6 +243,9 @@ func (a *Agent) Start(name string, until time.Time) (journal.Job, error) {
 		return journal.Job{}, fmt.Errorf("start a job of policy %q: the agent ends: %w", name, fault.Unavailable)
 	case a.pause.On:
 		return journal.Job{}, fmt.Errorf("start a job of policy %q: the agent is paused: %w", name, fault.Unavailable)
+	}
+	if r := a.running[p.LastJob]; r != nil && !r.over && r.held != "" && until.IsZero() {
+		return r.Job, a.override(p) // it is there, and only waits
 	}
 	if other := a.busy(p); other != nil {
 		return journal.Job{}, fmt.Errorf("start a job of policy %q: job %d of policy %q runs on the same files: %w", name, other.ID, other.Policy, fault.Exist)

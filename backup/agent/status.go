@@ -11,6 +11,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup/config"
 	"github.com/tidemark-backup/tidemark/backup/journal"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/power"
 )
 
 // Status is how an agent stands.
@@ -20,6 +21,7 @@ type Status struct {
 	Started  time.Time      `json:"started"`
 	Pause    journal.Pause  `json:"pause"`
 	Rate     int64          `json:"rate"` // bytes a second for all jobs now; 0: no bound
+	Power    power.State    `json:"power"`
 	Policies []PolicyStatus `json:"policies"`
 	Chores   []PolicyStatus `json:"maintenance"`
 	Alerts   AlertCount     `json:"alerts"` // active ones
@@ -43,6 +45,7 @@ type PolicyStatus struct {
 	LastPoint  time.Time    `json:"last_point,omitzero"`
 	LastJob    *journal.Job `json:"last_job,omitempty"`
 	Running    *JobStatus   `json:"running,omitempty"`
+	Waits      string       `json:"waits,omitempty"` // why jobs wait: on battery, on a metered network
 }
 
 // JobStatus is a job with how far it is.
@@ -58,10 +61,10 @@ func (a *Agent) Status() (*Status, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.o.Now()
-	s := &Status{Version: a.o.Version, PID: os.Getpid(), Started: a.began, Pause: a.pause, Rate: a.table.Rate(now), Policies: []PolicyStatus{}, Chores: []PolicyStatus{}}
+	s := &Status{Version: a.o.Version, PID: os.Getpid(), Started: a.began, Pause: a.pause, Rate: a.table.Rate(now), Power: a.power, Policies: []PolicyStatus{}, Chores: []PolicyStatus{}}
 	err := a.o.Journal.View(func(tx *journal.Tx) error {
 		for _, p := range a.policies {
-			ps := PolicyStatus{Name: p.Name, Repository: p.Repository, Paths: p.Paths, Next: p.due, RetryAt: p.RetryAt, LastPoint: p.LastPoint}
+			ps := PolicyStatus{Name: p.Name, Repository: p.Repository, Paths: p.Paths, Next: p.due, RetryAt: p.RetryAt, LastPoint: p.LastPoint, Waits: a.held(p)}
 			if p.LastJob != 0 {
 				if j, err := tx.Job(p.LastJob); err == nil {
 					ps.LastJob = j

@@ -17,6 +17,7 @@ import (
 	"github.com/tidemark-backup/tidemark/backup"
 	"github.com/tidemark-backup/tidemark/backup/config"
 	"github.com/tidemark-backup/tidemark/backup/journal"
+	"github.com/tidemark-backup/tidemark/platform/power"
 	"github.com/tidemark-backup/tidemark/repo"
 )
 
@@ -27,6 +28,7 @@ type world struct {
 	path    string
 	text    string // configuration
 	idle    time.Duration
+	power   func(context.Context) power.State
 	turned  atomic.Int64
 	journal *journal.Journal
 	agent   *Agent
@@ -41,7 +43,11 @@ type world struct {
 func newWorld(t *testing.T, text string) *world { return newWorldOf(t, 0, text) }
 
 func newWorldOf(t *testing.T, idle time.Duration, text string) *world {
-	w := &world{t: t, idle: idle, path: filepath.Join(t.TempDir(), "journal.db"), text: text}
+	return newWorldWith(t, idle, nil, text)
+}
+
+func newWorldWith(t *testing.T, idle time.Duration, on func(context.Context) power.State, text string) *world {
+	w := &world{t: t, idle: idle, power: on, path: filepath.Join(t.TempDir(), "journal.db"), text: text}
 	w.do = func(ctx context.Context, _ *Task) (*backup.Summary, error) { return work(ctx, time.Minute, nil) }
 	w.start()
 	t.Cleanup(w.end)
@@ -83,7 +89,7 @@ func (w *world) start() {
 		w.mu.Unlock()
 		return do(ctx, t)
 	}
-	w.agent, err = New(w.config(), Options{Journal: w.journal, Run: run, Now: w.now, Zone: time.UTC, Log: slog.New(slog.DiscardHandler), Idle: w.idle})
+	w.agent, err = New(w.config(), Options{Journal: w.journal, Run: run, Now: w.now, Zone: time.UTC, Log: slog.New(slog.DiscardHandler), Idle: w.idle, Power: w.power})
 	if err != nil {
 		w.t.Fatal(err)
 	}

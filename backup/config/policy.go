@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -37,6 +38,8 @@ type Policy struct {
 	Throttle    []schedule.Window `toml:"throttle"`
 	Hooks       []hook.Hook       `toml:"hook"`
 	Retries     *int              `toml:"retries"`      // of a run that failed; nil: DefaultRetries
+	OnBattery   string            `toml:"on_battery"`   // Run or Wait; "": as the agent's
+	Metered     string            `toml:"metered"`      // the same, where the network costs by the byte
 	SilentAfter *int              `toml:"silent_after"` // slots without a point after which it is an alert; nil: DefaultSilentAfter; 0: never
 }
 
@@ -47,7 +50,18 @@ type Agent struct {
 	Socket   string            `toml:"socket"`    // absolute; "": below the cache_dir
 	Throttle []schedule.Window `toml:"throttle"`  // of all jobs together
 	Page     string            `toml:"page"`      // loopback address of the web page; "": there is none
+
+	OnBattery string `toml:"on_battery"` // of policies that say nothing: Run ("") or Wait
+	Metered   string `toml:"metered"`
+	Nice      int    `toml:"nice"`    // 0 to 19: how far others go before it at the processor
+	IdleIO    bool   `toml:"idle_io"` // it gets the disk when nobody else wants it
 }
+
+// What a policy does on battery, or on a metered network.
+const (
+	Run  = "run"
+	Wait = "wait"
+)
 
 // What holds where a configuration says nothing.
 const (
@@ -111,6 +125,12 @@ func (a *Agent) resolve(home string) (place, error) {
 	if a.Jobs < 0 || a.Jobs > maxAtATime {
 		return place{"agent", "jobs"}, fmt.Errorf("%d, but 1 to %d are possible", a.Jobs, maxAtATime)
 	}
+	if a.Nice < 0 || a.Nice > 19 {
+		return place{"agent", "nice"}, fmt.Errorf("%d, but 0 to 19 are possible", a.Nice)
+	}
+	if where, err := runOrWait(a.OnBattery, a.Metered); err != nil {
+		return append(place{"agent"}, where...), err
+	}
 	if err := absolute(&a.Socket, home); err != nil {
 		return place{"agent", "socket"}, err
 	}
@@ -168,6 +188,9 @@ func (p *Policy) resolve(home string) (place, error) {
 			}
 		}
 	}
+	if where, err := runOrWait(p.OnBattery, p.Metered); err != nil {
+		return where, err
+	}
 	if where, err := checkCount("retries", p.Retries, maxRetries); err != nil {
 		return where, err
 	}
@@ -175,6 +198,21 @@ func (p *Policy) resolve(home string) (place, error) {
 		return where, err
 	}
 	return p.check()
+}
+
+func runOrWait(battery, metered string) (place, error) {
+	for key, value := range map[string]string{"on_battery": battery, "metered": metered} {
+		if value != "" && value != Run && value != Wait {
+			return place{key}, fmt.Errorf("%q, but there are %q and %q", value, Run, Wait)
+		}
+	}
+	return nil, nil
+}
+
+// WaitsFor returns whether jobs of the policy wait on battery, and on a metered
+// network.
+func (c *Config) WaitsFor(p *Policy) (battery, metered bool) {
+	return cmp.Or(p.OnBattery, c.Agent.OnBattery) == Wait, cmp.Or(p.Metered, c.Agent.Metered) == Wait
 }
 
 func checkCount(key string, n *int, most int) (place, error) {

@@ -138,6 +138,7 @@ type Progress struct {
 	Resume    bool      `json:"resume,omitempty"`   // the run before was cut short
 	LastJob   uint64    `json:"last_job,omitempty"` // its newest
 	Rule      string    `json:"rule,omitempty"`     // the schedule that Handled is of
+	Anyway    bool      `json:"anyway,omitempty"`   // somebody asked for the next point, whatever the machine runs on
 	Until     time.Time `json:"until,omitzero"`     // how long somebody asked to keep the next point
 }
 

@@ -20,6 +20,8 @@ import (
 	"github.com/tidemark-backup/tidemark/backup/journal"
 	"github.com/tidemark-backup/tidemark/backup/schedule"
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
+	"github.com/tidemark-backup/tidemark/platform/power"
+	"github.com/tidemark-backup/tidemark/platform/process"
 	"github.com/tidemark-backup/tidemark/platform/service"
 	"github.com/tidemark-backup/tidemark/platform/snapshot"
 )
@@ -69,6 +71,11 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 		return cli.Hint(cli.Usage("the configuration has no policies"), "write a [[policy]] table into %s", configPath(app))
 	}
 	log := agentLog(app)
+	if a := &conf.Agent; a.Nice > 0 || a.IdleIO {
+		if err := process.Nice(a.Nice, a.IdleIO); err != nil {
+			log.Warn("the agent is not as nice as its configuration wants", "error", err)
+		}
+	}
 	lock, err := agent.Hold(app.Globals.CacheDir)
 	if err != nil {
 		return err
@@ -87,7 +94,7 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 		return err
 	}
 	e := engine(app)
-	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version, Host: hostOf()}
+	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version, Host: hostOf(), Power: power.Read}
 	web, door, err := webPage(ctx, app, e)
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -214,7 +214,8 @@ func newBackupNow(app *cli.App) *cobra.Command {
 		Long: `Have the agent run policies now, whatever their schedule says; without POLICY
 all, one after the other. --retain-until keeps the points at least so long,
 beside the retention of the repository. A folder of the name "now" is backed up
-as ./now.
+as ./now. A policy that waits for the mains, or for a network that costs
+nothing, does not wait then, until it has its point.
 
 --wait waits until the jobs are over: the exit code then is 1 if one failed, and
 3 if one had warnings.`,

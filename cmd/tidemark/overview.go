@@ -97,6 +97,8 @@ func printOverview(app *cli.App, s *agent.Status) error {
 
 func jobText(app *cli.App, p *agent.PolicyStatus) string {
 	switch {
+	case p.Running != nil && p.Waits != "":
+		return "waits " + p.Waits + ": " + cli.Counted(p.Running.Files, "file", "files") + ", " + cli.Size(p.Running.Bytes)
 	case p.Running != nil:
 		return "in progress: " + cli.Counted(p.Running.Files, "file", "files") + ", " + cli.Size(p.Running.Bytes) + ", " + cli.Duration(p.Running.Took(app.Now()))
 	case p.LastJob == nil:
@@ -107,6 +109,8 @@ func jobText(app *cli.App, p *agent.PolicyStatus) string {
 
 func nextText(app *cli.App, p *agent.PolicyStatus) string {
 	switch {
+	case p.Waits != "" && p.Running == nil:
+		return "waits " + p.Waits
 	case !p.RetryAt.IsZero() && (p.Next.IsZero() || p.RetryAt.Before(p.Next)):
 		return cli.Time(p.RetryAt, app.Zone) + " (again)"
 	case p.Next.IsZero():

@@ -22,6 +22,7 @@ type agentPolicyFlags struct {
 	everyWeeks                       int
 	noSchedule                       bool
 	retries, silent                  int
+	battery, metered                 string
 }
 
 func (o *agentPolicyFlags) declare(c *cobra.Command) {
@@ -42,6 +43,8 @@ func (o *agentPolicyFlags) declare(c *cobra.Command) {
 	f.BoolVar(&o.noSchedule, "no-schedule", false, "run only when somebody asks")
 	f.IntVar(&o.retries, "retries", 0, "how often a run that failed is tried again before its next time")
 	f.IntVar(&o.silent, "silent-after", 0, "after how many times without a point that is an alert; 0: never")
+	f.StringVar(&o.battery, "on-battery", "", "what it does on battery: run or wait")
+	f.StringVar(&o.metered, "metered", "", "what it does where the network costs by the byte: run or wait")
 	f.StringArrayVar(&o.throttle, "throttle", nil, "bytes in a second, by time of the week: \"mon,tue 08:00-18:00 512 KB\"; \"none\" for no bound")
 }
 
@@ -61,6 +64,12 @@ func (o *agentPolicyFlags) apply(c *cobra.Command, p *config.Policy) error {
 	}
 	if given("one-file-system") {
 		p.OneFileSystem = o.oneFileSystem
+	}
+	if given("on-battery") {
+		p.OnBattery = o.battery
+	}
+	if given("metered") {
+		p.Metered = o.metered
 	}
 	for _, n := range []struct {
 		flag string
