@@ -10,6 +10,7 @@ import (
 	"path"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,12 +18,14 @@ import (
 	"github.com/tidemark-backup/tidemark/cmd/internal/cli"
 	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/mountpoint"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/all"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/await"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/limit"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/patient"
 )
 
 // opened is a repository and what this machine keeps of it.
@@ -81,6 +84,13 @@ func openToRead(ctx context.Context, app *cli.App) (*opened, error) {
 // than the two minutes after which kernels complain about programs that hang.
 const defaultWait = 30 * time.Second
 
+const (
+	// shareWait is how long a folder on another machine may take to answer before
+	// it counts as away, and sharePause until it is asked again.
+	shareWait  = 10 * time.Second
+	sharePause = 5 * time.Second
+)
+
 // openToShow is openToRead for what stays open: reads wait for a repository
 // that is away, for wait at most, unless there are replicas to stand in for it.
 func openToShow(ctx context.Context, app *cli.App, wait time.Duration, log *slog.Logger) (*opened, error) {
@@ -95,6 +105,11 @@ func openToShow(ctx context.Context, app *cli.App, wait time.Duration, log *slog
 		}
 	}
 	around := func(s store.Store) store.Store {
+		if address := strings.TrimPrefix(app.Globals.Repository, "file://"); mountpoint.Remote(address) {
+			// A server that does not answer makes a call hang, and whoever reads.
+			share := s
+			s = patient.New(address, func(context.Context) (store.Store, error) { return share, nil }, patient.Options{Wait: min(wait, shareWait), Pause: sharePause})
+		}
 		return await.New(s, await.Options{Sign: repo.Sign, Wait: wait, Tell: tell})
 	}
 	locked := func(ctx context.Context, app *cli.App) (*opened, error) { return openLockedIn(ctx, app, around) }

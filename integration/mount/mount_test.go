@@ -25,6 +25,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/await"
 	"github.com/tidemark-backup/tidemark/repo/vault/store/local"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/patient"
 )
 
 const passphrase = "correct horse battery staple"
@@ -37,6 +38,7 @@ type orders struct {
 	Vault, Dir string
 	One        bool
 	Wait       time.Duration // for a repository that is away; 0: it is not
+	Hangs      time.Duration // after which one that does not answer is away; 0: it answers
 }
 
 func TestMain(m *testing.M) {
@@ -72,7 +74,10 @@ func serve(text string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if o.Wait > 0 { // and each read that fails then would be told
 		log = slog.New(slog.DiscardHandler)
-		around = await.New(s, await.Options{Sign: repo.Sign, Wait: o.Wait})
+		if o.Hangs > 0 {
+			around = patient.New("the share", func(context.Context) (store.Store, error) { return s, nil }, patient.Options{Wait: o.Hangs, Pause: time.Second})
+		}
+		around = await.New(around, await.Options{Sign: repo.Sign, Wait: o.Wait})
 	}
 	r, err := repo.Open(ctx, around, repo.Options{})
 	if err != nil {

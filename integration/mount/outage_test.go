@@ -114,6 +114,45 @@ func TestRepositoryAwayUnderAMount(t *testing.T) {
 	}
 }
 
+// TestShareThatHangs stops the server of the share that the repository is on, as
+// a hard-mounted NFS share stops when its server does: nothing fails, calls just
+// do not return.
+func TestShareThatHangs(t *testing.T) {
+	p := newPlace(t)
+	want := p.fillForOutage()
+	p.backup()
+	share := p.dir + ".share"
+	p.check(os.Mkdir(share, 0o755))
+	server := p.child(share, loopbackVariable+"="+p.vault+"\n"+share)
+	const wait = 2 * time.Second
+	p.mountBy(orders{Vault: share, Dir: p.dir, Wait: wait, Hangs: wait})
+	p.list()
+	if r := <-p.read(0); r.err != nil || !bytes.Equal(r.bytes, want[0]) {
+		t.Fatalf("%d bytes, %v", len(r.bytes), r.err)
+	}
+	p.check(server.Process.Signal(syscall.SIGSTOP))
+	defer func() { _ = server.Process.Signal(syscall.SIGCONT) }()
+	var all sync.WaitGroup
+	for i := 1; i < 5; i++ {
+		all.Go(func() {
+			if r := <-p.read(i); !errors.Is(r.err, syscall.EIO) {
+				t.Errorf("file %d: %d bytes, %v after %v", i, len(r.bytes), r.err, r.took)
+			}
+		})
+	}
+	all.Wait()
+	p.check(server.Process.Signal(syscall.SIGCONT))
+	for i := range outageFiles {
+		r := <-p.read(i)
+		for begin := time.Now(); errors.Is(r.err, syscall.EIO) && time.Since(begin) < time.Minute; r = <-p.read(i) {
+			time.Sleep(100 * time.Millisecond) // it is looked for twice a second
+		}
+		if r.err != nil || !bytes.Equal(r.bytes, want[i]) {
+			t.Errorf("file %d when the share answers again: %d bytes, %v", i, len(r.bytes), r.err)
+		}
+	}
+}
+
 // list lists the source in the newest point.
 func (p *place) list() []os.DirEntry {
 	p.t.Helper()

@@ -14,6 +14,7 @@ package mountpoint
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -44,6 +45,41 @@ func (m *Mount) IsOurs() bool {
 		return false
 	}
 	return sub == "."+Ours || m.Source == Ours || strings.HasPrefix(m.Source, Ours+":")
+}
+
+// Remote says whether a path lies on another machine, as far as is known: on a
+// file system that waits for a server's answer for ever, or for very long. It asks
+// the table of mounts and not the path, which could hang already.
+func Remote(path string) bool {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	all, err := List()
+	if err != nil {
+		return false
+	}
+	return remote(all, abs)
+}
+
+func remote(all []Mount, path string) bool {
+	var at *Mount
+	for i := range all {
+		m := &all[i]
+		if inside(path, m.Path) && (at == nil || len(m.Path) >= len(at.Path)) {
+			at = m
+		}
+	}
+	return at != nil && slices.Contains(remoteTypes[:], at.Type)
+}
+
+var remoteTypes = [...]string{"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "coda", "davfs", "lustre", "ncpfs",
+	"fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.davfs", "fuse.s3fs", "fuse.curlftpfs", "fuse.gvfsd-fuse", "fuse.juicefs"}
+
+// inside says whether a path is a folder or lies in it.
+func inside(path, folder string) bool {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(folder, "/"))
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // clean makes a path absolute without asking the mount itself anything: a

@@ -2,6 +2,7 @@ package mountpoint
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -66,4 +67,18 @@ func FuzzUnescape(f *testing.F) {
 			t.Errorf("unescape(escape(%q)) = %q", s, got)
 		}
 	})
+}
+
+func TestRemote(t *testing.T) {
+	all := []Mount{{Path: "/", Type: "ext4"}, {Path: "/srv", Type: "nfs4"}, {Path: "/srv/local", Type: "xfs"}, {Path: "/srv/local", Type: "fuse.sshfs"}, {Path: "/mnt/disk", Type: "fuse.ntfs"}}
+	for path, want := range map[string]bool{
+		"/": false, "/home": false, "/srv": true, "/srv/vault": true, "/srvs": false, "/srv/local/vault": true, "/mnt/disk/vault": false, "/srv/locals": true,
+	} {
+		if got := remote(all, path); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	if Remote(t.TempDir()) && os.Getenv("TMPDIR") == "" {
+		t.Error("the folder for temporary files is on another machine")
+	}
 }
