@@ -58,7 +58,7 @@ type Schedule struct {
 
 	at    []clock
 	days  [7]bool
-	weeks int64 // each so manieth
+	weeks int64 // of every so many weeks one
 	phase int64 // of weeks
 }
 

@@ -35,7 +35,7 @@ func (o *agentPolicyFlags) declare(c *cobra.Command) {
 	f.StringVar(&o.every, "every", "", "run each so many hours or minutes, counted from midnight, such as 4h")
 	f.StringSliceVar(&o.at, "at", nil, "run at these times of day, such as 09:00,18:00")
 	f.StringSliceVar(&o.days, "days", nil, "run on these days of the week only, such as mon,fri")
-	f.IntVar(&o.everyWeeks, "every-weeks", 0, "run only each so manieth week")
+	f.IntVar(&o.everyWeeks, "every-weeks", 0, "run only every so many weeks")
 	f.StringVar(&o.first, "first", "", "a `DATE` in one of those weeks")
 	f.StringVar(&o.cron, "cron", "", "run by a `LINE` of cron: minute, hour, day, month, day of the week")
 	f.StringVar(&o.zone, "schedule-zone", "", "time zone of the schedule, such as Europe/Vienna (default: this machine's)")
