@@ -45,6 +45,7 @@ type CheckOptions struct {
 type CheckReport struct {
 	Points, Pages, Packs, PacksRead, Frames int
 	Bytes                                   int64 // of packs read
+	Dropped                                 int   // frames that are damaged, and that a collection has dropped: no fault
 	Faults                                  []Fault
 }
 
@@ -119,6 +120,9 @@ func Check(ctx context.Context, r *Repository, o CheckOptions) (*CheckReport, er
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("check: %w", err)
 		}
+	}
+	if err := c.passDropped(ctx); err != nil {
+		return nil, fmt.Errorf("check: %w", err)
 	}
 	c.finish()
 	if o.Local != nil {
@@ -283,6 +287,34 @@ func (c *checker) breakPack(id pack.ID, err error, frame int) {
 	} else if b.frames != nil {
 		b.frames[frame] = true
 	}
+}
+
+// passDropped forgets damage in frames that a collection has dropped, as nothing
+// needs them, and nothing that was found hurts: see package scrub.
+func (c *checker) passDropped(ctx context.Context) error {
+	if len(c.bad) == 0 {
+		return nil
+	}
+	dropped, err := keep.ReadDropped(ctx, c.r.store, c.r.ID)
+	if err != nil {
+		return err
+	}
+	for id, b := range c.bad {
+		if b.whole || b.count > 0 || len(b.frames) == 0 {
+			continue
+		}
+		needed := 0
+		for i := range b.frames {
+			if !dropped.Has(id, i) {
+				needed++
+			}
+		}
+		if needed == 0 {
+			c.report.Dropped += len(b.frames)
+			delete(c.bad, id)
+		}
+	}
+	return nil
 }
 
 // finish turns what is wrong with packs into faults.

@@ -107,6 +107,9 @@ func printFaults(app *cli.App, c *repo.CheckReport) {
 			app.Printf("  … and %s more\n", counted(more, "file"))
 		}
 	}
+	if c.Dropped > 0 {
+		app.Printf("%s damaged that nothing needs any more; prune frees them with the rest of their packs\n", cli.Counted(uint64(c.Dropped), "frame is", "frames are"))
+	}
 	data := "data not read"
 	if c.PacksRead > 0 {
 		data = fmt.Sprintf("data read of %s: %s, %s", counted(c.PacksRead, "pack"), counted(c.Frames, "frame"), cli.Size(uint64(c.Bytes)))
@@ -133,11 +136,12 @@ type checkJSON struct {
 	PacksRead int         `json:"packs_read"`
 	Frames    int         `json:"frames"`
 	Bytes     int64       `json:"bytes"`
+	Dropped   int         `json:"dropped_frames_damaged,omitempty"` // that nothing needs any more
 	Faults    []faultJSON `json:"faults"`
 }
 
 func newCheckJSON(c *repo.CheckReport) checkJSON {
-	j := checkJSON{c.Points, c.Pages, c.Packs, c.PacksRead, c.Frames, c.Bytes, []faultJSON{}}
+	j := checkJSON{c.Points, c.Pages, c.Packs, c.PacksRead, c.Frames, c.Bytes, c.Dropped, []faultJSON{}}
 	for _, f := range c.Faults {
 		files := make([]cli.Path, len(f.Files))
 		for i, file := range f.Files {

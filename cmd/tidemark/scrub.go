@@ -158,6 +158,9 @@ func printFindings(app *cli.App, r *scrub.Report) {
 	for _, name := range r.Unknown {
 		app.Printf("not known to this version, left alone: %s\n", cli.Quote(name))
 	}
+	if r.Dropped > 0 {
+		app.Printf("%s damaged that nothing needs any more; prune frees them with the rest of their packs\n", cli.Counted(uint64(r.Dropped), "frame is", "frames are"))
+	}
 	app.Printf("scrubbed %s, %s, %s; %s looked at", counted(r.Objects, "object"), counted(r.Packs, "pack"), cli.Size(uint64(r.Bytes)), counted(r.Points, "point"))
 	if r.Fresh > 0 {
 		app.Printf("; %s not long ago", cli.Count(uint64(r.Fresh)))
@@ -204,6 +207,7 @@ type scrubJSON struct {
 	Findings   []findingJSON `json:"findings"`
 	Healing    []string      `json:"healing,omitempty"`
 	Unknown    []string      `json:"unknown,omitempty"`
+	Dropped    int           `json:"dropped_frames_damaged,omitempty"` // that nothing needs any more
 	PacksThere int           `json:"packs_there"`
 	NeverPacks int           `json:"packs_never_scrubbed"`
 	OldestPack string        `json:"oldest_pack_scrubbed,omitempty"`
@@ -213,7 +217,7 @@ type scrubJSON struct {
 
 func newScrubJSON(r *scrub.Report) scrubJSON {
 	j := scrubJSON{
-		r.Objects, r.Packs, r.Points, r.Bytes, r.Fresh, r.Left, []findingJSON{}, r.Healing, r.Unknown, r.PacksThere, r.NeverPacks, "", "",
+		r.Objects, r.Packs, r.Points, r.Bytes, r.Fresh, r.Left, []findingJSON{}, r.Healing, r.Unknown, r.Dropped, r.PacksThere, r.NeverPacks, "", "",
 	}
 	if !r.OldestNever.IsZero() {
 		j.OldestNever = cli.JSONTime(r.OldestNever)

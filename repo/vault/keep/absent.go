@@ -126,17 +126,39 @@ func parseRoundName(name string) (number uint64, kind string, ok bool) {
 // ReadRounds reads all rounds of a repository. Those that are damaged are no
 // error: see Unread.
 func ReadRounds(ctx context.Context, s store.Store, repository [16]byte) (*Absent, error) {
+	a, _, err := readRounds(ctx, s, repository)
+	return a, err
+}
+
+// ReadDropped reads what collections have dropped, and nothing else: it may still
+// be there, beside what is needed, but nothing can need it any more.
+func ReadDropped(ctx context.Context, s store.Store, repository [16]byte) (*Absent, error) {
+	_, r, err := readRounds(ctx, s, repository)
+	if err != nil {
+		return nil, err
+	}
+	a := newAbsent()
+	if r.folded != nil {
+		a.addFold(r.folded)
+	}
+	for _, round := range r.dropped {
+		a.Add(round)
+	}
+	return a, nil
+}
+
+func readRounds(ctx context.Context, s store.Store, repository [16]byte) (*Absent, *roundReader, error) {
 	for tries := 0; ; tries++ {
 		l, err := listRounds(ctx, s)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		// One that is not there was folded and deleted since it was listed. If
 		// that is so again and again, it is lost.
 		r := &roundReader{store: s, repository: repository, lost: tries == 5}
 		a, err := r.all(ctx, l)
 		if !errors.Is(err, fault.NotExist) {
-			return a, err
+			return a, r, err
 		}
 	}
 }

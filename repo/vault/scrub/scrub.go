@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/repo/vault/keep"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
 	"github.com/tidemark-backup/tidemark/repo/vault/store"
@@ -61,6 +62,7 @@ type Report struct {
 	Left     int      // objects that it did not come to
 	Healing  []string // objects whose healing was cut short
 	Unknown  []string // names that no version known here uses, the first 100
+	Dropped  int      // frames that are damaged, and that a collection has dropped: no finding
 
 	PacksThere int
 	NeverPacks int // packs never scrubbed by this machine
@@ -91,6 +93,9 @@ type run struct {
 	listed  []object
 	early   map[string]bool // objects read while the needs of points were gathered
 	missing map[string]bool // objects found missing
+
+	droppedMu sync.Mutex
+	dropped   *keep.Absent // nil: not read so far
 }
 
 // Run reads what is stored and compares it with what it says of itself, and
@@ -282,7 +287,10 @@ func (r *run) object(ctx context.Context, o object, buf *[]byte) error {
 	case err != nil:
 		return r.done(o, []Finding{{Object: o.name, Frame: -1, Kind: Unreadable, Err: err}})
 	}
-	findings := r.check(o.name, data)
+	findings, err := r.passDropped(ctx, o.name, data, r.check(o.name, data))
+	if err != nil {
+		return err
+	}
 	if len(findings) == 0 && r.o.Whole != nil {
 		if id, err := pack.ParseName(o.name); err == nil {
 			if err := r.o.Whole(ctx, id, data); err != nil {
