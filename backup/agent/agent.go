@@ -81,6 +81,11 @@ type Options struct {
 
 	// Power says on what the machine runs; nil: nobody knows.
 	Power func(context.Context) power.State
+
+	// What shows points, and passphrases that somebody tells; nil: there are none.
+	Keep     Keep
+	Unlocked *Unlocked
+	Verify   func(ctx context.Context, repository string, passphrase []byte) error
 }
 
 const (
@@ -106,6 +111,7 @@ type Agent struct {
 	rate  *limit.Rate
 	wake  chan struct{}
 	jobs  sync.WaitGroup
+	shows shows
 	done  chan struct{} // closed when jobs are to end
 	post  *notify.Post
 
@@ -162,6 +168,7 @@ func New(conf config.Config, o Options) (*Agent, error) {
 	}
 	a := &Agent{o: o, began: o.Now(), rate: limit.NewRate(0, o.Now), wake: make(chan struct{}, 1), done: make(chan struct{}), running: map[uint64]*running{}}
 	a.post = notify.New(notify.Options{Journal: o.Journal, Now: o.Now, Zone: o.Zone, Log: o.Log, Host: o.Host, Idle: o.Idle, Send: o.Send})
+	a.shows.agent = a
 	if err := a.settle(); err != nil {
 		return nil, fmt.Errorf("start agent: %w", err)
 	}
@@ -277,6 +284,7 @@ func (a *Agent) end() {
 		r.cancel(errStopping)
 	}
 	a.mu.Unlock()
+	a.shows.close()
 	a.jobs.Wait()
 	a.o.Log.Info("agent ends")
 }

@@ -121,6 +121,17 @@ func (c *Client) Resume(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, "/resume", nil, &struct{}{})
 }
 
+// Unlock tells the agent a passphrase, and returns the repositories that it opens.
+func (c *Client) Unlock(ctx context.Context, repository string, passphrase []byte) (list []string, err error) {
+	err = c.ask(ctx, http.MethodPost, "/unlock", unlockRequest{repository, passphrase}, &list)
+	return list, err
+}
+
+// Lock has the agent forget passphrases.
+func (c *Client) Lock(ctx context.Context) error {
+	return c.ask(ctx, http.MethodPost, "/lock", nil, &struct{}{})
+}
+
 // Reload has the agent read its configuration.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, "/reload", nil, &struct{}{})

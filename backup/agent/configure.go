@@ -59,6 +59,7 @@ func (a *Agent) load(conf config.Config) error {
 	}
 	a.conf, a.table, a.policies = conf, table, list
 	a.post.Configure(conf.Notify)
+	a.shows.load(&a.conf)
 	a.nudge()
 	return nil
 }

@@ -141,6 +141,14 @@ func (c *control) routes() http.Handler {
 	})
 	handle("POST /resume", func(*http.Request) (any, error) { return struct{}{}, a.Resume() })
 	handle("POST /page", func(*http.Request) (any, error) { return a.link() })
+	handle("POST /unlock", func(r *http.Request) (any, error) {
+		var q unlockRequest
+		if err := read(r, &q); err != nil {
+			return nil, err
+		}
+		return a.Unlock(r.Context(), q.Repository, q.Passphrase)
+	})
+	handle("POST /lock", func(*http.Request) (any, error) { a.Lock(); return struct{}{}, nil })
 	handle("POST /reload", func(*http.Request) (any, error) { return struct{}{}, a.Reload(c.reload()) })
 	return mux
 }
@@ -155,6 +163,10 @@ type (
 	}
 	pauseRequest struct {
 		Until time.Time `json:"until,omitzero"`
+	}
+	unlockRequest struct {
+		Repository string `json:"repository,omitempty"`
+		Passphrase []byte `json:"passphrase"`
 	}
 	// failure is what is sent instead of an answer.
 	failure struct {

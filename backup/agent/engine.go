@@ -25,6 +25,7 @@ type Engine struct {
 	Passphrase func(context.Context) ([]byte, error) // for a machine that keeps no keys; nil: there is none
 	New        func(paths []string, m *exclude.Matcher) backup.Job
 	Now        func() time.Time
+	Unlocked   *Unlocked // passphrases that somebody has told; nil: none
 }
 
 // job is what the policy asks for.
@@ -73,21 +74,18 @@ func (e *Engine) openWith(ctx context.Context, t *Task, enough func(*repo.Reposi
 		return nil, repo.Local{}, nil, errors.Join(err, closing())
 	}
 	local := repo.LocalOf(e.Dir, r.ID, t.Policy.Repository)
-	if err := e.unlock(ctx, r, local, enough); err != nil {
+	if err := e.unlock(ctx, r, local, t.Policy.Repository, enough); err != nil {
 		return nil, repo.Local{}, nil, errors.Join(err, closing())
 	}
 	return r, local, closing, nil
 }
 
-func (e *Engine) unlock(ctx context.Context, r *repo.Repository, local repo.Local, enough func(*repo.Repository) bool) error {
+func (e *Engine) unlock(ctx context.Context, r *repo.Repository, local repo.Local, address string, enough func(*repo.Repository) bool) error {
 	if _, err := r.Grant(ctx, local); err != nil {
 		return err
 	}
 	if !enough(r) {
-		if e.Passphrase == nil {
-			return fmt.Errorf("open the repository: this machine keeps no keys for that in %s, and no passphrase is configured: %w", local.Dir, fault.Locked)
-		}
-		passphrase, err := e.Passphrase(ctx)
+		passphrase, err := e.passphraseFor(ctx, address, local.Dir)
 		if err != nil {
 			return err
 		}

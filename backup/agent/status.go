@@ -24,6 +24,7 @@ type Status struct {
 	Power    power.State    `json:"power"`
 	Policies []PolicyStatus `json:"policies"`
 	Chores   []PolicyStatus `json:"maintenance"`
+	Shows    []ShowStatus   `json:"shows"`  // mounts and shares
 	Alerts   AlertCount     `json:"alerts"` // active ones
 }
 
@@ -61,7 +62,7 @@ func (a *Agent) Status() (*Status, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.o.Now()
-	s := &Status{Version: a.o.Version, PID: os.Getpid(), Started: a.began, Pause: a.pause, Rate: a.table.Rate(now), Power: a.power, Policies: []PolicyStatus{}, Chores: []PolicyStatus{}}
+	s := &Status{Version: a.o.Version, PID: os.Getpid(), Started: a.began, Pause: a.pause, Rate: a.table.Rate(now), Power: a.power, Policies: []PolicyStatus{}, Chores: []PolicyStatus{}, Shows: a.shows.statuses()}
 	err := a.o.Journal.View(func(tx *journal.Tx) error {
 		for _, p := range a.policies {
 			ps := PolicyStatus{Name: p.Name, Repository: p.Repository, Paths: p.Paths, Next: p.due, RetryAt: p.RetryAt, LastPoint: p.LastPoint, Waits: a.held(p)}
@@ -246,7 +247,7 @@ func Alerts(j *journal.Journal, ended bool) ([]journal.Alert, error) {
 // Past returns how an agent that does not run stood, for the policies of a
 // configuration.
 func Past(j *journal.Journal, conf *config.Config) (*Status, error) {
-	s := &Status{Policies: []PolicyStatus{}, Chores: []PolicyStatus{}}
+	s := &Status{Policies: []PolicyStatus{}, Chores: []PolicyStatus{}, Shows: []ShowStatus{}}
 	err := j.View(func(tx *journal.Tx) error {
 		var err error
 		if s.Pause, err = tx.Pause(); err != nil {

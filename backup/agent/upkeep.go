@@ -85,15 +85,22 @@ func (t *Task) moved(objects, bytes int64) {
 
 // place opens the repository's place, with no key, within the rates.
 func (t *Task) place(ctx context.Context) (store.Store, func() error, error) {
-	place, err := all.Open(ctx, t.Policy.Repository)
+	place, closing, err := openPlace(ctx, t.Policy.Repository)
 	if err != nil {
 		return nil, nil, err
 	}
-	closing := func() error { return nil }
-	if c, ok := place.(io.Closer); ok {
-		closing = c.Close
-	}
 	return limit.New(limit.New(place, t.All), t.Own), closing, nil
+}
+
+func openPlace(ctx context.Context, address string) (store.Store, func() error, error) {
+	place, err := all.Open(ctx, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c, ok := place.(io.Closer); ok {
+		return place, c.Close, nil
+	}
+	return place, func() error { return nil }, nil
 }
 
 func (e *Engine) prune(ctx context.Context, t *Task) (err error) {

@@ -28,7 +28,7 @@ type world struct {
 	path    string
 	text    string // configuration
 	idle    time.Duration
-	power   func(context.Context) power.State
+	set     func(*Options) // more of them
 	turned  atomic.Int64
 	journal *journal.Journal
 	agent   *Agent
@@ -43,11 +43,19 @@ type world struct {
 func newWorld(t *testing.T, text string) *world { return newWorldOf(t, 0, text) }
 
 func newWorldOf(t *testing.T, idle time.Duration, text string) *world {
-	return newWorldWith(t, idle, nil, text)
+	return newWorldBy(t, idle, func(*Options) {}, text)
 }
 
 func newWorldWith(t *testing.T, idle time.Duration, on func(context.Context) power.State, text string) *world {
-	w := &world{t: t, idle: idle, power: on, path: filepath.Join(t.TempDir(), "journal.db"), text: text}
+	return newWorldBy(t, idle, func(o *Options) { o.Power = on }, text)
+}
+
+func newWorldSet(t *testing.T, set func(*Options), text string) *world {
+	return newWorldBy(t, 0, set, text)
+}
+
+func newWorldBy(t *testing.T, idle time.Duration, set func(*Options), text string) *world {
+	w := &world{t: t, idle: idle, set: set, path: filepath.Join(t.TempDir(), "journal.db"), text: text}
 	w.do = func(ctx context.Context, _ *Task) (*backup.Summary, error) { return work(ctx, time.Minute, nil) }
 	w.start()
 	t.Cleanup(w.end)
@@ -89,7 +97,9 @@ func (w *world) start() {
 		w.mu.Unlock()
 		return do(ctx, t)
 	}
-	w.agent, err = New(w.config(), Options{Journal: w.journal, Run: run, Now: w.now, Zone: time.UTC, Log: slog.New(slog.DiscardHandler), Idle: w.idle, Power: w.power})
+	o := Options{Journal: w.journal, Run: run, Now: w.now, Zone: time.UTC, Log: slog.New(slog.DiscardHandler), Idle: w.idle}
+	w.set(&o)
+	w.agent, err = New(w.config(), o)
 	if err != nil {
 		w.t.Fatal(err)
 	}

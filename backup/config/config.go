@@ -47,6 +47,8 @@ type Config struct {
 	Notify      notify.Config `toml:"notify"`
 	Policies    []Policy      `toml:"policy"`
 	Maintenance []Maintenance `toml:"maintenance"`
+	Mounts      []Mount       `toml:"mount"`
+	Shares      []Share       `toml:"share"`
 }
 
 // Vault is what is known of the place where the points are.
@@ -156,7 +158,7 @@ func Parse(data []byte, name, home string) (Config, error) {
 	if _, err := schedule.NewTable(c.Restore.Throttle, time.UTC); err != nil {
 		return fail(lineOf(data, place{"restore", "throttle"}), "restore: %s", strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
 	}
-	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance, c.resolveNotify} {
+	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance, c.resolveShows, c.resolveNotify} {
 		if where, err := resolve(home); err != nil {
 			return fail(lineOf(data, where), "%s: %s", where, strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
 		}

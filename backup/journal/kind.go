@@ -21,7 +21,8 @@ const (
 	SpaceLow       Kind = "space_low"
 	Certificate    Kind = "certificate" // it runs out, or has
 	ClockWrong     Kind = "clock_wrong"
-	NotTold        Kind = "not_told" // somebody cannot be notified
+	ShowDown       Kind = "show_down" // a mount or a share stays down
+	NotTold        Kind = "not_told"  // somebody cannot be notified
 
 	MaintenanceFailed   Kind = "maintenance_failed"
 	MaintenanceWarnings Kind = "maintenance_warnings"
@@ -58,6 +59,7 @@ var rules = map[Kind]rule{
 	ClockWrong:          {SeverityWarning, false, "A clock is wrong", "set it right: until then no point expires"},
 	MaintenanceFailed:   {SeverityWarning, false, "Maintenance failed", "`tidemark jobs` has the error, and `tidemark backup now NAME` tries again"},
 	MaintenanceWarnings: {SeverityWarning, false, "Maintenance with warnings", "`tidemark jobs show JOB` names each"},
+	ShowDown:            {SeverityWarning, false, "Points are not shown", "`tidemark status` says why; what is locked `tidemark agent unlock` opens"},
 	NotTold:             {SeverityWarning, false, "A notification cannot be delivered", "`tidemark agent notify test` says what goes wrong"},
 
 	PointsDeleted:      {SeverityCritical, true, "Recovery points were deleted", "if nobody of yours did it: `tidemark points undelete` brings them back while their time of grace lasts"},

@@ -39,7 +39,7 @@ runs it in the foreground.`,
 		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app), newAgentPage(app), newAgentNotify(app),
+	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app), newAgentUnlock(app), newAgentLock(app), newAgentPage(app), newAgentNotify(app),
 		newAgentInstall(app), newAgentUninstall(app), newAgentStart(app), newAgentStop(app))
 	return c
 }
@@ -67,7 +67,7 @@ as [[policy]] tables, in the configuration.`,
 
 func runAgent(ctx context.Context, app *cli.App) (err error) {
 	conf := app.Globals.Config
-	if len(conf.Policies) == 0 {
+	if len(conf.Policies)+len(conf.Maintenance)+len(conf.Mounts)+len(conf.Shares) == 0 {
 		return cli.Hint(cli.Usage("the configuration has no policies"), "write a [[policy]] table into %s", configPath(app))
 	}
 	log := agentLog(app)
@@ -95,6 +95,8 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 	}
 	e := engine(app)
 	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version, Host: hostOf(), Power: power.Read}
+	e.Unlocked = &agent.Unlocked{}
+	o.Unlocked, o.Verify, o.Keep = e.Unlocked, e.Verify, (&keeper{app: app, log: log}).keep
 	web, door, err := webPage(ctx, app, e)
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -71,8 +71,8 @@ func newAgentNotifyTest(app *cli.App) *cobra.Command {
 		Long: `Send a test to everybody whom [notify] in the configuration names, or to those
 of these names, and say for each whether it was delivered or what went wrong.
 
-This command sends it itself: it needs no agent, but the rights to read the files
-with passwords.`,
+This command sends it itself: it needs no agent, but the rights to read the
+files with passwords.`,
 		Example: `  tidemark agent notify test
   tidemark agent notify test admins --config /etc/tidemark/config.toml`,
 		RunE: func(c *cobra.Command, args []string) error { return runNotifyTest(c.Context(), app, args) },

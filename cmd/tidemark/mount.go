@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type mountOptions struct {
 	browser    bool
 	wait       time.Duration
 	rate       string
+	kept       bool // by the agent
 }
 
 func newMount(app *cli.App) *cobra.Command {
@@ -109,6 +111,8 @@ far as the original permissions let them; for root that is always so.`,
 	rateFlag(c, &o.rate)
 	f.BoolVar(&o.child, backgroundFlag, false, "")
 	_ = f.MarkHidden(backgroundFlag)
+	f.BoolVar(&o.kept, keptFlag, false, "")
+	_ = f.MarkHidden(keptFlag)
 	return c
 }
 
@@ -132,6 +136,14 @@ func (o *mountOptions) run(ctx context.Context, app *cli.App, dir string) error 
 	}
 	if o.child {
 		return o.serveInBackground(ctx, app, dir)
+	}
+	if o.kept {
+		return beKept(ctx, app, func(ctx context.Context, log *slog.Logger, ready func(string) error) error {
+			return o.serve(ctx, app, dir, log, func(m *mount.Mounted) error {
+				w := whereOf(m)
+				return ready(cmp.Or(w.Dir, w.URL))
+			})
+		})
 	}
 	if o.background {
 		w, pid, err := o.startInBackground(ctx, app, dir)

@@ -81,6 +81,9 @@ func printOverview(app *cli.App, s *agent.Status) error {
 			return err
 		}
 	}
+	if err := printShows(app, s.Shows); err != nil {
+		return err
+	}
 	if s.Pause.On {
 		app.Printf("paused: %s\n", pauseText(app, s.Pause))
 	}

@@ -34,6 +34,8 @@ type serveOptions struct {
 	listTime    bool
 	deleted     bool
 	rate        string
+	kept        bool               // by the agent
+	ready       func(string) error // of that; nil: people are told
 }
 
 func newServe(app *cli.App) *cobra.Command {
@@ -88,6 +90,8 @@ or with ?tar, which has all metadata. The command stays until Ctrl-C.`,
 	f.BoolVar(&o.listTime, "list-time", false, listTimeUsage)
 	deletedFlag(c, &o.deleted)
 	rateFlag(c, &o.rate)
+	f.BoolVar(&o.kept, keptFlag, false, "")
+	_ = f.MarkHidden(keptFlag)
 	c.AddCommand(newServePasswd(app))
 	return c
 }
@@ -111,7 +115,17 @@ func (o *serveOptions) run(ctx context.Context, app *cli.App) error {
 	if app.Globals.Verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(app.Stderr, &slog.HandlerOptions{Level: level}))
+	if o.kept {
+		return beKept(ctx, app, func(ctx context.Context, log *slog.Logger, ready func(string) error) error {
+			o.ready = ready
+			return o.open(ctx, app, host, log)
+		})
+	}
+	return o.open(ctx, app, host, slog.New(slog.NewTextHandler(app.Stderr, &slog.HandlerOptions{Level: level})))
+}
+
+// open opens the repository and serves it.
+func (o *serveOptions) open(ctx context.Context, app *cli.App, host string, log *slog.Logger) error {
 	app, stop, err := throttled(ctx, app, o.rate, mountWindows(app))
 	if err != nil {
 		return err
@@ -234,6 +248,9 @@ func (o *serveOptions) tell(app *cli.App, address string, s *share) error {
 	url, print := "http://"+address+"/", ""
 	if s.tls != nil {
 		url, print = "https://"+address+"/", webdav.Fingerprint(&s.tls.Certificates[0])
+	}
+	if o.ready != nil {
+		return o.ready(url)
 	}
 	if app.Globals.JSON {
 		return app.JSON(struct {
