@@ -45,6 +45,7 @@ type Job struct {
 	ExcludeCaches bool              // leave out the content of folders with a CACHEDIR.TAG
 	OneFileSystem bool
 	Tags          []string
+	Trust         time.Time         // what looked bad before is fine, somebody says; zero: nobody does
 	Until         time.Time         // the point is kept at least so long; zero: as the policy says
 	DryRun        bool              // compare only; nothing is read or stored
 	Renew         repo.HollowLimits // what is stored again so that old frames can go; zero: the default
@@ -85,6 +86,8 @@ type Summary struct {
 	Skipped []string       // sockets, the first 1,000
 
 	Consistency repo.Consistency // of the point
+	Suspect     []string         // why the point looks as if somebody had encrypted its files
+	Alarm       Alarm            // what this run adds to that
 
 	// Receipt is what the vault's ledger says of the point. One that is missing
 	// is in Warned; its Sequence is 0 then.

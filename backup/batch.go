@@ -48,12 +48,20 @@ type item struct {
 	isNew   bool    // not in the last table
 	size    int64
 	chunks  []piecePart // content of a small file, in the batch's arena
+	was     was         // in the last table
 	warning string      // something was not saved as it is
 	drop    bool        // the entry is not saved at all
 
 	// Of a streamed file:
 	blocks bool  // cut into fixed blocks
 	late   error // it could not be read to its end, or changed; set before the stream is closed
+}
+
+// was is what the last table had of a file.
+type was struct {
+	odd    bool
+	inline []byte
+	suffix string // of a new file: the rest of its name behind that of one that is gone
 }
 
 // piece is a part of a streamed file.

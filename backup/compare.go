@@ -30,6 +30,7 @@ type comparer struct {
 	batch   *batch
 	devices *devices
 	streams []*Stream // yet to come, by name
+	gone    []byte    // key of the file that was found last to be gone
 }
 
 // compare sends every entry, in table order, to out: as it was, or to be read.
@@ -60,7 +61,7 @@ func (r *run) compare(ctx context.Context, out chan<- *batch) error {
 		}
 	}
 	for c.have {
-		r.removed.Add(1)
+		c.remove()
 		if err := c.advance(); err != nil {
 			return err
 		}
@@ -176,7 +177,7 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 			old = c.old.Entry
 			break
 		}
-		c.run.removed.Add(1)
+		c.remove()
 		if err := c.advance(); err != nil {
 			return err
 		}
@@ -193,7 +194,7 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 	b := c.batch
 	b.items = append(b.items, item{})
 	it := &b.items[len(b.items)-1]
-	it.side = sideRecord{ctimeSec: st.CTime.Sec, ctimeNsec: uint32(st.CTime.Nsec), device: c.devices.slot(st.Dev, old, &side), inode: st.Ino}
+	it.side = sideRecord{ctimeSec: st.CTime.Sec, ctimeNsec: uint32(st.CTime.Nsec), device: c.devices.slot(st.Dev, old, &side), inode: st.Ino, odd: side.odd}
 	same := old != nil && unchanged(old, &side, st, it.side.device) && c.run.takeOver(old)
 	if same && !c.run.stale(ctx, old) {
 		it.kept = c.old
@@ -206,6 +207,7 @@ func (c *comparer) entry(ctx context.Context, f *walk.Folder, name string, st *w
 			it.from = c.streams[0]
 		}
 		it.entry.Key = bytes.Clone(c.key)
+		it.was = c.before(old, &side)
 		it.guess(old)
 		c.work(b, it)
 	}

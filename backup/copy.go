@@ -41,7 +41,7 @@ import (
 //	       u32 level, u32 length of root page, u32 devices, u32 pages,
 //	       root page, u64 per device, per page ID 16, u64 offset, u32 length;
 //	       SHA-256 of all that
-//	side:  i64 ctime seconds, u32 nanoseconds (bit 31: read again), u32 device
+//	side:  i64 ctime seconds, u32 nanoseconds (bit 31: read again, bit 30: looks encrypted), u32 device
 //	       slot, u64 inode; after each 4,096 of these, and after the last one, the
 //	       CRC-32C of u64 N, u64 number of such blocks before, and the records
 type copies struct {

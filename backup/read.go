@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/tidemark-backup/tidemark/backup/triage"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/platform/meta"
 	"github.com/tidemark-backup/tidemark/platform/walk"
@@ -248,6 +249,7 @@ func dataOf(f *os.File, st *walk.Stat, size int64) []meta.Extent {
 // it if that is nil.
 func (r *reader) cutSmall(it *item, content []byte, data []meta.Extent) {
 	it.entry.Size = uint64(len(content))
+	it.side.odd = triage.Looks(it.name, content)
 	if len(content) <= maxInline {
 		it.entry.Inline = content
 		return

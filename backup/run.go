@@ -48,6 +48,7 @@ type run struct {
 	started    time.Time
 
 	bytesRead, removed atomic.Int64
+	removedFiles       atomic.Int64
 
 	mu       sync.Mutex
 	warnings []repo.Warning

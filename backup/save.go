@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidemark-backup/tidemark/backup/triage"
 	"github.com/tidemark-backup/tidemark/fs/history"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
@@ -19,13 +20,16 @@ import (
 // saver takes batches in order, stores what is new in them, and builds the
 // table.
 type saver struct {
-	run     *run
-	builder *table.Builder
-	extents *table.ExtentBuilder
-	stats   repo.Statistics
-	changed bool // the new table differs from the old one
-	whole   bool // pages of the old table may be kept as they are
-	sink    table.Sink
+	run      *run
+	builder  *table.Builder
+	extents  *table.ExtentBuilder
+	stats    repo.Statistics
+	changed  bool // the new table differs from the old one
+	whole    bool // pages of the old table may be kept as they are
+	sink     table.Sink
+	seen     triage.Counts
+	suffixes map[string]uint64 // that files which are gone were given
+	fresh    bool              // the item has content that no point had
 
 	names *history.Recorder // nil: names are not to be remembered
 
@@ -37,6 +41,7 @@ type saver struct {
 
 func (s *saver) begin() error {
 	r := s.run
+	s.suffixes = make(map[string]uint64)
 	s.users, s.groups = make(map[uint32]string), make(map[uint32]string)
 	if r.writer == nil {
 		return nil
@@ -166,6 +171,7 @@ func (s *saver) checkpoint(ctx context.Context) error {
 }
 
 func (s *saver) item(ctx context.Context, b *batch, it *item) error {
+	s.fresh = false
 	e := it.kept.Entry
 	if e == nil {
 		e = &it.entry
@@ -317,10 +323,11 @@ func (s *saver) chunk(ctx context.Context, kind pack.Kind, c piecePart) error {
 	if c.data == nil {
 		return s.extents.Add(ctx, table.Extent{Hole: true, Length: c.hole})
 	}
-	a, _, err := s.run.writer.Store(kind, c.id, c.data)
+	a, fresh, err := s.run.writer.Store(kind, c.id, c.data)
 	if err != nil {
 		return err
 	}
+	s.fresh = s.fresh || fresh
 	s.run.writer.UseStored(a)
 	return s.extents.Add(ctx, table.Extent{Pack: a.Pack, Offset: a.Offset, Length: uint64(a.Length)})
 }
@@ -373,6 +380,7 @@ func (s *saver) count(it *item, e *table.Entry) {
 	case table.File:
 		s.stats.Files++
 		s.stats.Bytes += e.Size
+		s.spot(it, e)
 	case table.Folder:
 		s.stats.Folders++
 	case table.Symlink:
@@ -413,8 +421,10 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 	}
 	sum.BytesRead, sum.BytesNew, sum.BytesStored = uint64(r.bytesRead.Load()), uint64(r.writer.Fresh()), uint64(r.writer.Stored())
 	sum.Finished, sum.Consistency = r.now(), r.consistency()
+	watch := r.watch(s)
+	sum.Suspect = watch.suspect()
 	d := repo.Details{
-		Consistency: sum.Consistency, Started: r.started, Finished: sum.Finished, Statistics: sum.Statistics,
+		Suspect: sum.Suspect, Consistency: sum.Consistency, Started: r.started, Finished: sum.Finished, Statistics: sum.Statistics,
 		Host: r.job.Host, User: r.job.User, OS: r.job.OS, Program: r.job.Program, Version: r.job.Version,
 		Paths: r.job.protected(), Tags: r.job.Tags, Users: named(s.users), Groups: named(s.groups), Devices: r.devices.numbers, Warnings: r.warnings,
 		ServerUsers: r.job.ServerUsers,
@@ -446,6 +456,7 @@ func (s *saver) finish(ctx context.Context) (*Summary, error) {
 			sum.warn(r.local.Names(), "the next search will take longer: "+err.Error())
 		}
 	}
+	watch.after(ctx, sum)
 	r.copies.removeUnused(r.now())
 	return sum, nil
 }

@@ -12,6 +12,7 @@ import (
 type sideRecord struct {
 	ctimeSec  int64
 	ctimeNsec uint32
+	odd       bool // looks encrypted, see triage
 	again     bool // was read so soon after a change that another could hide
 	device    uint32
 	inode     uint64
@@ -22,6 +23,7 @@ const (
 	sideRecords = 4096 // in a block
 	sideBlock   = sideRecords*sideSize + 4
 	readAgain   = 1 << 31
+	looksOdd    = 1 << 30
 )
 
 // sideLength returns the length of the side file of so many entries.
@@ -53,6 +55,9 @@ func (w *sideWriter) add(r *sideRecord) error {
 	nsec := r.ctimeNsec
 	if r.again {
 		nsec |= readAgain
+	}
+	if r.odd {
+		nsec |= looksOdd
 	}
 	binary.LittleEndian.PutUint32(b[8:], nsec)
 	binary.LittleEndian.PutUint32(b[12:], r.device)
@@ -118,7 +123,7 @@ func (s *sides) read(block uint64) error {
 func parseSide(b []byte) sideRecord {
 	nsec := binary.LittleEndian.Uint32(b[8:])
 	return sideRecord{
-		ctimeSec: int64(binary.LittleEndian.Uint64(b)), ctimeNsec: nsec &^ readAgain, again: nsec&readAgain != 0,
+		ctimeSec: int64(binary.LittleEndian.Uint64(b)), ctimeNsec: nsec &^ (readAgain | looksOdd), again: nsec&readAgain != 0, odd: nsec&looksOdd != 0,
 		device: binary.LittleEndian.Uint32(b[12:]), inode: binary.LittleEndian.Uint64(b[16:]),
 	}
 }

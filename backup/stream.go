@@ -57,6 +57,7 @@ func (r *reader) stream(ctx context.Context, b *batch, it *item) {
 	r.attributes(b.folder, it)
 	s := &streamer{r: r, ctx: ctx, out: b.stream, block: blockSize(it.name, st, f)}
 	it.blocks = s.block > 0
+	it.side.odd = looks(it.name, f)
 	ready()
 	if err = s.content(readFile(f, st)); err == nil && hasChanged(f, st) {
 		err = fault.Changed

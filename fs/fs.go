@@ -3,6 +3,7 @@
 // same tree, so there is one read path.
 //
 //	/latest                             link to the newest point's folder
+//	/latest-clean                       … that does not look as if somebody had encrypted its files; listed where it is another
 //	/points/2026-11-22_10-00-00/…       a point, by its local time; inside it
 //	/points/2026-11-22_10-00-00-2/…     the source's absolute paths
 //	/servers/HOST/latest, …             the points of one server; listed where there are several

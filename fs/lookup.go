@@ -114,7 +114,7 @@ func (t *Tree) Attr(ctx context.Context, n Node) (Attr, error) {
 		return Attr{}, err
 	}
 	if at.virtual == latestNode {
-		return t.latestAttr(at.slot, at.view), nil
+		return t.latestAttr(at.slot, at.view, at.clean), nil
 	}
 	if at.made != nil {
 		return t.madeAttr(ctx, at.made)

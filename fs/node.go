@@ -33,7 +33,9 @@ const (
 	firstLatest Node = 1 << slotBits // and the slot of the point that it leads to
 	firstServer Node = 2 << slotBits // and the server's number
 	firstNewest Node = 3 << slotBits // and the slot of the point that a server's latest leads to
-	lastVirtual Node = 4 << slotBits
+	firstClean  Node = 4 << slotBits // and the slot of the point that latest-clean leads to
+	firstSafe   Node = 5 << slotBits // and the slot of the point that a server's latest-clean leads to
+	lastVirtual Node = 6 << slotBits
 	slotBits         = 20
 	ordinalBits      = 36
 	maxSlot          = 1<<slotBits - 1
@@ -53,6 +55,7 @@ const (
 // The names of the folders that are in no point.
 const (
 	LatestName  = "latest"
+	CleanName   = "latest-clean"
 	PointsName  = "points"
 	ServersName = "servers"
 )
@@ -68,10 +71,15 @@ func (n Node) ordinal() uint64 { return uint64(n) & maxOrdinal }
 // String returns view, slot and ordinal.
 func (n Node) String() string { return fmt.Sprintf("%d:%d:%d", n.view(), n.slot(), n.ordinal()) }
 
-// latestOf returns the node of the link latest in a view while it leads to a
-// point.
-func latestOf(s *slot, view uint8) Node {
-	if view == serverView {
+// latestOf returns the node of the link latest, or latest-clean, in a view while
+// it leads to a point.
+func latestOf(s *slot, view uint8, clean bool) Node {
+	switch {
+	case clean && view == serverView:
+		return firstSafe | Node(s.number)
+	case clean:
+		return firstClean | Node(s.number)
+	case view == serverView:
 		return firstNewest | Node(s.number)
 	}
 	return firstLatest | Node(s.number)
@@ -84,6 +92,7 @@ type place struct {
 	server  *server // of serverNode
 	ordinal uint64
 	view    uint8
+	clean   bool  // of a link: it is latest-clean
 	made    *made // slot and ordinal are of the folder that has its mode
 }
 
@@ -127,9 +136,9 @@ func (t *Tree) findVirtual(n Node) (at place, ok bool) {
 	case firstServer:
 		v := t.points.server(uint32(low))
 		return place{virtual: serverNode, server: v}, v != nil
-	case firstLatest, firstNewest:
-		at = place{virtual: latestNode, slot: t.points.slot(uint32(low))}
-		if n >= firstNewest {
+	case firstLatest, firstNewest, firstClean, firstSafe:
+		at = place{virtual: latestNode, slot: t.points.slot(uint32(low)), clean: n >= firstClean}
+		if n >= firstSafe || n >= firstNewest && n < firstClean {
 			at.view = serverView
 		}
 		return at, n < lastVirtual && at.slot != nil && !at.slot.gone.Load()

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
@@ -36,9 +37,10 @@ func (t *Tree) lookupVirtual(ctx context.Context, parent place, name string) (At
 			return t.virtualAttr(pointsNode), nil
 		case ServersName:
 			return t.virtualAttr(serversNode), nil
-		case LatestName:
-			if live, _ := t.points.list(); len(live) > 0 {
-				return t.latestAttr(live[len(live)-1], plainView), nil
+		case LatestName, CleanName:
+			live, _ := t.points.list()
+			if s := newestOf(live, name == CleanName); s != nil {
+				return t.latestAttr(s, plainView, name == CleanName), nil
 			}
 			return Attr{}, missing
 		}
@@ -57,8 +59,11 @@ func (t *Tree) lookupVirtual(ctx context.Context, parent place, name string) (At
 		}
 		return Attr{}, missing
 	case serverNode:
-		if live := t.points.listOf(parent.server); name == LatestName && len(live) > 0 {
-			return t.latestAttr(live[len(live)-1], serverView), nil
+		if name == LatestName || name == CleanName {
+			if s := newestOf(t.points.listOf(parent.server), name == CleanName); s != nil {
+				return t.latestAttr(s, serverView, name == CleanName), nil
+			}
+			return Attr{}, missing
 		}
 		if s := t.points.named(serverView, name); s != nil && s.server == parent.server {
 			return t.pointAttr(ctx, place{slot: s, view: serverView})
@@ -89,10 +94,22 @@ func (t *Tree) virtualAttr(n Node) Attr {
 	return a
 }
 
-// latestAttr returns what users see of a view's latest while it leads to a point.
-func (t *Tree) latestAttr(s *slot, view uint8) Attr {
-	a := t.virtualAttr(latestOf(s, view))
-	if view == plainView {
+// newestOf returns the newest of points, or of those that look as if nobody had
+// encrypted their files; nil: there is none.
+func newestOf(live []*slot, clean bool) *slot {
+	for _, s := range slices.Backward(live) {
+		if !clean || len(s.point.Suspect) == 0 {
+			return s
+		}
+	}
+	return nil
+}
+
+// latestAttr returns what users see of a view's latest, or latest-clean, while it
+// leads to a point.
+func (t *Tree) latestAttr(s *slot, view uint8, clean bool) Attr {
+	a := t.virtualAttr(latestOf(s, view, clean))
+	if view == plainView && !clean {
 		a.Inode = uint64(latestNode)
 	}
 	a.Fixed = true
@@ -171,12 +188,25 @@ func (t *Tree) readServers(from uint64, d *DirEntry, yield func(*DirEntry, error
 
 func (t *Tree) readServer(live []*slot, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
 	if len(live) > 0 && from < firstCookie {
-		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1], serverView)}
+		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1], serverView, false)}
 		if !yield(d, nil) {
 			return
 		}
 	}
-	t.readPoints(live, serverView, firstCookie, from, d, yield)
+	if t.readClean(live, serverView, from, d, yield) {
+		t.readPoints(live, serverView, firstCookie+1, from, d, yield)
+	}
+}
+
+// readClean lists latest-clean where it is another point than latest; else it is
+// found by name only. It returns false if there is to be no more.
+func (t *Tree) readClean(live []*slot, view uint8, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) bool {
+	s := newestOf(live, true)
+	if s == nil || s == live[len(live)-1] || from > firstCookie {
+		return true
+	}
+	*d = DirEntry{Name: []byte(CleanName), Next: firstCookie + 1, Attr: t.latestAttr(s, view, true)}
+	return yield(d, nil)
 }
 
 // readPoints lists the folders of points in a view. Their cookies begin behind
@@ -200,25 +230,28 @@ func (t *Tree) readPoints(live []*slot, view uint8, base, from uint64, d *DirEnt
 // there by name, for scripts that know nothing of the vault.
 func (t *Tree) readRoot(live []*slot, from uint64, d *DirEntry, yield func(*DirEntry, error) bool) {
 	if len(live) > 0 && from < firstCookie {
-		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1], plainView)}
+		*d = DirEntry{Name: []byte(LatestName), Next: firstCookie, Attr: t.latestAttr(live[len(live)-1], plainView, false)}
 		if !yield(d, nil) {
 			return
 		}
 	}
-	if from <= firstCookie {
-		*d = DirEntry{Name: []byte(PointsName), Next: firstCookie + 1, Attr: t.virtualAttr(pointsNode)}
+	if !t.readClean(live, plainView, from, d, yield) {
+		return
+	}
+	if from <= firstCookie+1 {
+		*d = DirEntry{Name: []byte(PointsName), Next: firstCookie + 2, Attr: t.virtualAttr(pointsNode)}
 		if !yield(d, nil) {
 			return
 		}
 	}
-	if from <= firstCookie+1 && len(t.points.serversThere()) > 1 {
-		*d = DirEntry{Name: []byte(ServersName), Next: firstCookie + 2, Attr: t.virtualAttr(serversNode)}
+	if from <= firstCookie+2 && len(t.points.serversThere()) > 1 {
+		*d = DirEntry{Name: []byte(ServersName), Next: firstCookie + 3, Attr: t.virtualAttr(serversNode)}
 		if !yield(d, nil) {
 			return
 		}
 	}
 	if t.opt.ListTime {
-		t.readPoints(live, tokenView, firstCookie+2, from, d, yield)
+		t.readPoints(live, tokenView, firstCookie+3, from, d, yield)
 	}
 }
 

@@ -45,6 +45,7 @@ type Details struct {
 	Devices                 []uint64          // device number of each slot
 	Warnings                []Warning         // Points leaves them out, see Repository.Warnings
 	Consistency             Consistency
+	Suspect                 []string // why the files look as if somebody had encrypted them; none: they do not
 }
 
 // body is a sealed body, opened.
@@ -69,6 +70,7 @@ const (
 	tagWarnings
 	tagServerUsers
 	tagConsistency
+	tagSuspect
 	numTags // and one more
 )
 
@@ -118,6 +120,9 @@ func (b *body) sections(section func(tag byte, content []byte)) {
 	}
 	if b.Consistency.Type != Untyped {
 		section(tagConsistency, appendConsistency(b.Consistency))
+	}
+	if len(b.Suspect) > 0 {
+		section(tagSuspect, appendSuspect(b.Suspect))
 	}
 }
 
@@ -289,6 +294,8 @@ func (r *bodyReader) section(tag byte, b *body) {
 		b.ServerUsers = r.serverUsers()
 	case tagConsistency:
 		b.Consistency = r.consistency()
+	case tagSuspect:
+		b.Suspect = r.suspect()
 	default:
 		r.b = nil // of a later version
 	}

@@ -1,5 +1,7 @@
 package repo
 
+import "encoding/binary"
+
 // Type says how much the files of a point fit together.
 type Type uint8
 
@@ -43,4 +45,31 @@ func (r *bodyReader) consistency() (c Consistency) {
 		r.fail("too long a reason")
 	}
 	return c
+}
+
+// maxReasons bounds why a point is suspect; each is at most maxWhy bytes.
+const maxReasons = 32
+
+func appendSuspect(list []string) []byte {
+	list = list[:min(len(list), maxReasons)]
+	b := binary.AppendUvarint(nil, uint64(len(list)))
+	for _, s := range list {
+		b = appendString(b, s[:min(len(s), maxWhy)])
+	}
+	return b
+}
+
+func (r *bodyReader) suspect() (list []string) {
+	n := r.count()
+	if n > maxReasons {
+		r.fail("too many reasons")
+	}
+	for ; n > 0 && r.err == nil; n-- {
+		s := r.string()
+		if len(s) > maxWhy {
+			r.fail("too long a reason")
+		}
+		list = append(list, s)
+	}
+	return list
 }

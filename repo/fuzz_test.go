@@ -28,7 +28,7 @@ func sampleBody() *body {
 			Users: map[uint32]string{0: "root", math.MaxUint32: "nobody"}, Groups: map[uint32]string{7: "x"},
 			Devices: []uint64{0, math.MaxUint64}, Warnings: []Warning{{"/etc/shadow", "permission denied"}, {"", "lost"}},
 			ServerUsers: []meta.ServerUser{{Name: "ann", UID: 1000, Groups: []uint32{27, 1000}}, {Name: "root", Groups: []uint32{0}}},
-			Consistency: Consistency{FileSystem, "a snapshot"},
+			Consistency: Consistency{FileSystem, "a snapshot"}, Suspect: []string{"9 of 9 files", ""},
 		},
 		entries: 12, level: 1, root: []byte("root page"),
 	}
@@ -96,7 +96,7 @@ func TestBodyRoundTrip(t *testing.T) {
 
 // A short body cannot announce much.
 func TestBodyThatLies(t *testing.T) {
-	for tag := byte(tagPaths); tag <= tagConsistency; tag++ {
+	for tag := byte(tagPaths); tag <= tagSuspect; tag++ {
 		b := sampleBody().marshal()
 		b = append(b[:len(b):len(b)], 0)
 		content := append([]byte{0xff, 0xff, 0xff, 0x7f}, make([]byte, 1000)...)

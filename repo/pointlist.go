@@ -153,5 +153,7 @@ func (d *Details) copySection(tag byte, from *Details) {
 		d.ServerUsers = from.ServerUsers
 	case tagConsistency:
 		d.Consistency = from.Consistency
+	case tagSuspect:
+		d.Suspect = from.Suspect
 	}
 }

@@ -49,6 +49,7 @@ type Task struct {
 	Chore    *config.Maintenance // what is to be done instead of a backup; nil: a backup
 	Job      uint64
 	Until    time.Time // the point is kept at least so long; zero: as the policy says
+	Trust    time.Time // what looked encrypted before is fine, somebody said then; zero: nobody did
 	Progress *backup.Progress
 	All, Own *limit.Rate // of all jobs, and of this one
 

@@ -3,10 +3,13 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/tidemark-backup/tidemark/backup"
 	"github.com/tidemark-backup/tidemark/backup/config"
 	"github.com/tidemark-backup/tidemark/backup/journal"
+	"github.com/tidemark-backup/tidemark/backup/triage"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
@@ -84,4 +87,22 @@ func damageText(j *journal.Job, found []journal.Warning) string {
 		text += fmt.Sprintf("; the first: %s: %s", found[0].Path, found[0].Reason)
 	}
 	return text + "; `tidemark repair` heals what can be healed, keep the place as it is until then"
+}
+
+// alarm raises the alert of a run that looks as if somebody had encrypted the
+// files. It ends when somebody closes it, and then the next run is not suspect
+// for what was before.
+func alarm(tx *journal.Tx, j *journal.Job, s *backup.Summary, now time.Time) error {
+	if s == nil || s.Alarm.Level == triage.Fine {
+		return nil
+	}
+	severity := journal.SeverityCritical
+	if s.Alarm.Level == triage.Warning {
+		severity = journal.SeverityWarning
+	}
+	text := fmt.Sprintf("job %d wrote point %s: %s", j.ID, s.Point.Short(), strings.Join(s.Alarm.Reasons, "; "))
+	if n := len(s.Alarm.Held); n > 0 {
+		text += fmt.Sprintf("; %d points of before do not expire now", n)
+	}
+	return tx.Raise(journal.Alert{Severity: severity, Kind: journal.Ransomware, Policy: j.Policy, Text: text, Job: j.ID}, now)
 }

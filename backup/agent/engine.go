@@ -38,7 +38,7 @@ func (e *Engine) job(t *Task, event hook.Event) (*backup.Job, error) {
 	job := e.New(p.Paths, matcher)
 	job.ExcludeCaches, job.OneFileSystem = p.ExcludeCaches, p.OneFileSystem
 	job.Tags, job.Until, job.Progress = append([]string{}, p.Tags...), t.Until, t.Progress
-	job.Items = items(p, event)
+	job.Items, job.Trust = items(p, event), t.Trust
 	return &job, nil
 }
 

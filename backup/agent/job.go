@@ -34,11 +34,16 @@ func (a *Agent) begin(p *policy, trigger journal.Trigger, due, until, now time.T
 		r.Attempt = next.Attempt
 		next.RetryAt, next.Resume = time.Time{}, false
 	}
+	var trust time.Time
 	err := a.o.Journal.Update(func(tx *journal.Tx) error {
 		if err := tx.NewJob(&r.Job); err != nil {
 			return err
 		}
 		next.LastJob = r.ID
+		var err error
+		if trust, err = tx.Closed(journal.Ransomware, p.Name); err != nil {
+			return err
+		}
 		if err := tx.PutProgress(p.Name, next); err != nil || p.chore != nil {
 			return err
 		}
@@ -54,7 +59,7 @@ func (a *Agent) begin(p *policy, trigger journal.Trigger, due, until, now time.T
 	r.cancel = cancel
 	a.running[r.ID] = r
 	a.o.Log.Info("job begins", "job", r.ID, "policy", p.Name, "trigger", trigger)
-	task := &Task{Policy: p.Policy, Chore: p.chore, Job: r.ID, Until: until, Progress: r.progress, All: a.rate, Own: r.own, Waits: &r.waits, Warn: r.warn, Tell: r.tell}
+	task := &Task{Policy: p.Policy, Chore: p.chore, Job: r.ID, Until: until, Trust: trust, Progress: r.progress, All: a.rate, Own: r.own, Waits: &r.waits, Warn: r.warn, Tell: r.tell}
 	a.jobs.Go(func() {
 		summary, err := a.attempt(ctx, task)
 		a.finish(ctx, r, summary, err)
@@ -169,7 +174,10 @@ func (a *Agent) record(r *running, s *backup.Summary, err error, now time.Time) 
 		if err := tx.PutProgress(j.Policy, progress); err != nil {
 			return err
 		}
-		return kindsOf(r.policy.chore).alerts(tx, &j, warnings, &progress, now)
+		if err := kindsOf(r.policy.chore).alerts(tx, &j, warnings, &progress, now); err != nil {
+			return err
+		}
+		return alarm(tx, &j, s, now)
 	})
 	if writing != nil {
 		return writing
@@ -211,6 +219,7 @@ func (r *running) take(j *journal.Job, s *backup.Summary) []journal.Warning {
 	}
 	n := s.Statistics
 	j.Point, j.Sequence = s.Point.String(), s.Sequence
+	j.Suspect = s.Suspect
 	j.Type, j.TypeWhy = s.Consistency.Type.String(), s.Consistency.Why
 	j.Files, j.Bytes, j.New, j.Changed, j.Removed = n.Files, n.Bytes, n.New, n.Changed, n.Removed
 	j.BytesRead, j.BytesStored = n.BytesRead, n.BytesStored

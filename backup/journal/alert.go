@@ -157,6 +157,20 @@ func (t *Tx) end(a *Alert, note string, now time.Time) error {
 	return t.put("alerts", number(a.ID), a)
 }
 
+// Closed returns when the newest alert of a kind and policy ended; zero: it is
+// active, or there is none.
+func (t *Tx) Closed(kind Kind, policy string) (time.Time, error) {
+	for a, err := range t.Alerts() {
+		if err != nil {
+			return time.Time{}, err
+		}
+		if a.Kind == kind && a.Policy == policy {
+			return a.Ended, nil
+		}
+	}
+	return time.Time{}, nil
+}
+
 // IsActive says whether an alert of the kind is active for the policy.
 func (t *Tx) IsActive(kind Kind, policy string) bool {
 	return t.tx.Bucket([]byte("active")).Get(activeKey(kind, policy, "")) != nil

@@ -100,6 +100,8 @@ type Job struct {
 	Type     string `json:"type,omitempty"` // of the point: how its files fit together
 	TypeWhy  string `json:"type_why,omitempty"`
 
+	Suspect []string `json:"suspect,omitempty"` // why the files look as if somebody had encrypted them
+
 	Files       uint64 `json:"files"` // of the point; while it runs, so far
 	Bytes       uint64 `json:"bytes"`
 	New         uint64 `json:"new"` // entries

@@ -31,6 +31,7 @@ type backupOptions struct {
 	until         string
 	stdin         string
 	snapshot      string
+	trust         bool
 }
 
 func newBackup(app *cli.App) *cobra.Command {
@@ -59,6 +60,11 @@ of btrfs, LVM and ZFS, and from shadow copies on Windows. They are always
 removed, if need be by the next run. What cannot be frozen is named, and read
 live.
 
+A run in which an unusual share of the files came to look encrypted, or was given
+a suffix that known ransomware gives, is told (exit code 3), its point and those
+that follow are marked, and the good points before do not expire any more, until
+--trust, and "points release", say that it is fine.
+
 --stdin saves what a program prints, with no file in between. Let the shell
 report a program that fails (set -o pipefail): its end looks like any other.`,
 		Example: `  tidemark backup /home /etc
@@ -76,6 +82,7 @@ report a program that fails (set -o pipefail): its end looks like any other.`,
 	f.StringVar(&o.until, "retain-until", "", "keep the point at least until the end of this `DATE`, such as 2027-06-30")
 	f.StringVar(&o.stdin, "stdin", "", "save standard input as a file of this `NAME`, instead of PATHs")
 	f.StringVar(&o.snapshot, "snapshot", "", "read from snapshots of the file systems: `MODE` is auto (where there can be some), require or off")
+	f.BoolVar(&o.trust, "trust", false, "what earlier runs of these PATHs took for encrypted by somebody is fine")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, only say what would be done")
 	c.AddCommand(newBackupNow(app))
 	return c
@@ -158,6 +165,9 @@ func (o *backupOptions) job(c *cobra.Command, app *cli.App, args []string) (back
 	job := newJob(app, paths, matcher)
 	job.Tags = append(append([]string{}, conf.Tags...), o.tags...)
 	job.DryRun = o.dryRun
+	if o.trust {
+		job.Trust = app.Now()
+	}
 	if o.until != "" {
 		if job.Until, err = parseUntil(app, o.until); err != nil {
 			return backup.Job{}, err
@@ -310,15 +320,29 @@ func printBackup(app *cli.App, s *backup.Summary, dryRun bool) error {
 	} else {
 		printSummary(app, s, dryRun)
 	}
-	if s.Statistics.Warnings > 0 {
+	if s.Statistics.Warnings > 0 || len(s.Suspect) > 0 {
 		return cli.ErrWarnings
 	}
 	return nil
 }
 
+// printSuspect tells that the files look encrypted.
+func printSuspect(app *cli.App, s *backup.Summary) {
+	for _, why := range s.Suspect {
+		fmt.Fprintf(app.Stderr, "tidemark: warning: this looks as if somebody had encrypted the files: %s\n", cli.Quote(why))
+	}
+	if n := len(s.Alarm.Held); n > 0 {
+		fmt.Fprintf(app.Stderr, "tidemark: %s of before will not expire until `tidemark points release`\n", cli.Counted(uint64(n), "point", "points"))
+	}
+	if len(s.Suspect) > 0 {
+		fmt.Fprintf(app.Stderr, "hint: `tidemark diff latest-clean latest` shows what changed; `tidemark backup --trust` says that it is fine\n")
+	}
+}
+
 func printSummary(app *cli.App, s *backup.Summary, dryRun bool) {
 	n := s.Statistics
 	printSkipped(app, s.Skipped)
+	printSuspect(app, s)
 	for _, w := range s.Warned {
 		fmt.Fprintf(app.Stderr, "tidemark: warning: %s: %s\n", cli.Quote(w.Path), cli.Quote(w.Reason))
 	}
@@ -387,7 +411,8 @@ type summaryJSON struct {
 	Skipped    []cli.Path     `json:"skipped"`               // sockets
 	Type       string         `json:"type,omitempty"`        // of the point: how its files fit together
 	TypeWhy    string         `json:"type_why,omitempty"`
-	Kept       []tagJSON      `json:"kept"` // for what, and until when; none without a policy
+	Suspect    []string       `json:"suspect,omitempty"` // why it looks as if somebody had encrypted the files
+	Kept       []tagJSON      `json:"kept"`              // for what, and until when; none without a policy
 }
 
 func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
@@ -396,6 +421,7 @@ func newSummaryJSON(s *backup.Summary, dryRun bool) summaryJSON {
 		Statistics: statisticsJSON(s.Statistics), Renewed: s.Renewed, Warnings: newWarningsJSON(s.Warned), Skipped: []cli.Path{},
 	}
 	j.Kept = newTagsJSON(s.Receipt.Tags)
+	j.Suspect = s.Suspect
 	j.Type, j.TypeWhy = s.Consistency.Type.String(), s.Consistency.Why
 	if !dryRun {
 		j.Point = s.Point.String()

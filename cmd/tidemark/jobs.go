@@ -144,6 +144,9 @@ func printJob(app *cli.App, s *agent.JobStatus) {
 		if j.Type != "" {
 			app.Printf("  type      %s: %s\n", j.Type, cli.Quote(j.TypeWhy))
 		}
+		for _, why := range j.Suspect {
+			app.Printf("  suspect   %s\n", cli.Quote(why))
+		}
 		app.Printf("  entries   %s new, %s changed, %s removed\n", cli.Count(j.New), cli.Count(j.Changed), cli.Count(j.Removed))
 		app.Printf("  data      %s read, %s stored\n", cli.Size(j.BytesRead), cli.Size(j.BytesStored))
 	}

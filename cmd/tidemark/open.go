@@ -222,6 +222,13 @@ func (o *opened) pick(ctx context.Context, app *cli.App, points []*repo.Point, a
 }
 
 func pick(app *cli.App, points []*repo.Point, arg string) (*repo.Point, error) {
+	if arg == "latest-clean" {
+		arg = "latest"
+		all := points
+		if points = slices.DeleteFunc(slices.Clone(points), func(p *repo.Point) bool { return len(p.Suspect) > 0 }); len(points) == 0 && len(all) > 0 {
+			return nil, fmt.Errorf("find recovery point \"latest-clean\": all of them look as if somebody had encrypted their files: %w", fault.NotExist)
+		}
+	}
 	names := make([]cli.PointName, len(points))
 	for i, p := range points {
 		names[i] = cli.PointName{ID: p.ID.String(), Time: p.Started}

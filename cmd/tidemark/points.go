@@ -31,7 +31,9 @@ says that something was left out or changed while it was read. TYPE tells how
 the files fit together: "application" if programs were told to write what they
 had (commands before the run) or printed it themselves, "file-system" for a
 snapshot, "crash" for one as after a loss of power, "live" if each file was read
-at its own moment; --json says why. EXPIRES is when
+at its own moment; --json says why. SUSPECT
+says that the files look as if somebody had encrypted them (--json says why);
+latest-clean is the newest point of which that is not so. EXPIRES is when
 the policy lets it go, KEPT AS the tiers or the reason that keep it. With
 --deleted it lists the points that "points undelete" brings back; EXPIRES is
 until when.
@@ -120,6 +122,9 @@ func printPoints(app *cli.App, points []*repo.Point, decisions map[uint64]retain
 		if s.Warnings > 0 {
 			at += " !"
 		}
+		if len(p.Suspect) > 0 {
+			at += " SUSPECT"
+		}
 		expires, why := "?", "no receipt yet"
 		if d, ok := decisions[p.Sequence]; ok {
 			expires, why = ends(app, d.Ends), d.Why
@@ -156,6 +161,7 @@ type pointJSON struct {
 	Program    string         `json:"program"`
 	Type       string         `json:"type,omitempty"` // how its files fit together; none in points of early versions
 	TypeWhy    string         `json:"type_why,omitempty"`
+	Suspect    []string       `json:"suspect,omitempty"` // why it looks as if somebody had encrypted its files
 	Paths      []cli.Path     `json:"paths"`
 	Tags       []string       `json:"tags"`
 	Statistics statisticsJSON `json:"statistics"`
@@ -183,7 +189,7 @@ func newPointJSON(p *repo.Point) pointJSON {
 		ID: p.ID.String(), Sequence: p.Sequence, Started: cli.JSONTime(p.Started), Finished: cli.JSONTime(p.Finished),
 		Host: p.Host, User: p.User, OS: p.OS, Program: strings.TrimSpace(p.Program + " " + p.Version),
 		Paths: []cli.Path{}, Tags: append([]string{}, p.Tags...), Statistics: statisticsJSON(p.Statistics),
-		Type: p.Consistency.Type.String(), TypeWhy: p.Consistency.Why,
+		Type: p.Consistency.Type.String(), TypeWhy: p.Consistency.Why, Suspect: p.Suspect,
 	}
 	for _, path := range p.Paths {
 		out.Paths = append(out.Paths, cli.JSONPath(path))

@@ -402,8 +402,9 @@ class Point:
             self.warnings = [(sections[10].string(MIB), sections[10].string(MIB)) for _ in range(sections[10].count(1000))]
         self.server_users = self._server_users(sections)
         self.type, self.why = (sections[12].u8(), sections[12].string(4096)) if 12 in sections else (0, b"")
+        self.suspect = [sections[13].string(4096) for _ in range(sections[13].count(32))] if 13 in sections else []
         for tag, section in sections.items():
-            if 1 <= tag <= 12:
+            if 1 <= tag <= 13:
                 section.end()
 
     def _server_users(self, sections):

@@ -35,7 +35,7 @@ func Markdown(root *cobra.Command) string {
 	b.WriteString("\nFlags of every command:\n\n```\n")
 	b.WriteString(root.PersistentFlags().FlagUsages())
 	b.WriteString("```\n\nEach command tells more with `--help`. ")
-	b.WriteString("POINT is `latest`, the first digits of a point's ID, its folder's name in a mount, or a time: `2026-11-22`, `2026-11-22T10:00`, `yesterday`, `\"3d ago\"`; a time means the newest point that is not younger.\n\n")
+	b.WriteString("POINT is `latest`, `latest-clean` (the newest that does not look as if somebody had encrypted its files), the first digits of a point's ID, its folder's name in a mount, or a time: `2026-11-22`, `2026-11-22T10:00`, `yesterday`, `\"3d ago\"`; a time means the newest point that is not younger.\n\n")
 	b.WriteString("| exit code | meaning |\n|---|---|\n")
 	for code, text := range exitTexts {
 		fmt.Fprintf(&b, "| %d | %s |\n", code, text)

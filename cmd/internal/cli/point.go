@@ -52,7 +52,7 @@ const minPrefix = 4
 // SelectPoint returns the index of the point that arg names. Points are in
 // the order in which they were written.
 //
-//	latest                the newest point
+//	latest                the newest point; latest-clean is for callers who can look into points
 //	3f2a…                 the one whose ID begins so (4 digits or more)
 //	2026-11-22            how things were at the end of that day
 //	2026-11-22T10:00      … at the end of that minute
