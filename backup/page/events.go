@@ -77,7 +77,7 @@ func (q *request) fingerprint() ([32]byte, error) {
 	if err != nil {
 		return [32]byte{}, err
 	}
-	b, err := json.Marshal(s)
+	b, err := json.Marshal([]any{s, q.restores.states()})
 	if err != nil {
 		return [32]byte{}, err
 	}

@@ -64,6 +64,7 @@ type Page struct {
 	base     string // the path that everything is below, /…/
 	doors    doors
 	vaults   vaults
+	restores restores
 	assets   map[string]asset
 	look     *template.Template
 	streams  chan struct{} // one for each stream of events
@@ -92,6 +93,7 @@ func New(l net.Listener, o Options) *Page {
 	p.assets = loadAssets()
 	p.doors.init(o.Now)
 	p.vaults.init(p)
+	p.restores.init(o.Now, o.Log)
 	return p
 }
 
@@ -108,6 +110,8 @@ func (p *Page) Serve(ctx context.Context, a *agent.Agent) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	work.Go(func() { p.vaults.watch(ctx) })
+	p.restores.open(ctx)
+	defer p.restores.close()
 	p.o.Log.Info("web page", "address", p.listener.Addr().String())
 	return webdav.Serve(ctx, p.listener, p.handler(), nil, p.o.Log)
 }
@@ -135,6 +139,11 @@ func (p *Page) handler() http.Handler {
 	post("resume", (*request).resume)
 	get("alerts", (*request).alerts)
 	post("alerts/{id}/close", (*request).closeAlert)
+	get("restore", (*request).restoreForm)
+	post("restore", (*request).restore)
+	get("restores", (*request).allRestores)
+	get("restores/{id}", (*request).oneRestore)
+	post("restores/{id}/cancel", (*request).cancelRestore)
 	post("logout", (*request).logout)
 
 	outer := http.NewServeMux()

@@ -260,7 +260,7 @@ func (p *Page) display(v *vault) {
 	v.tree = fs.New(v.Repository, fs.Options{Location: p.o.Zone, Now: p.o.Now, Log: p.o.Log, CacheBytes: vaultCache})
 	v.share = webdav.New(func(*http.Request) webdav.View { return v.tree }, webdav.Options{
 		Prefix: p.base + "files/" + v.Name, Title: v.Name, Now: p.o.Now, Log: p.o.Log,
-		Frame: &webdav.Frame{Head: p.head(), Top: p.top, Policy: p.policy},
+		Frame: &webdav.Frame{Head: p.head(), Top: p.top, Policy: p.policy, Restore: p.base + "restore"},
 	})
 }
 
