@@ -64,11 +64,16 @@ func (q *request) files() error {
 	}
 	defer q.vaults.give(v)
 	if v.Locked() {
-		d := lockedPage{frame: q.frame("files", at.Name+" is locked"), Place: at, Next: strings.TrimPrefix(q.r.URL.RequestURI(), q.base)}
-		return q.show("locked", &d)
+		return q.askPassphrase(at)
 	}
 	v.share.ServeHTTP(q.w, q.r)
 	return nil
+}
+
+// askPassphrase asks for the passphrase of a repository, to go on then.
+func (q *request) askPassphrase(at place) error {
+	d := lockedPage{frame: q.frame("files", at.Name+" is locked"), Place: at, Next: strings.TrimPrefix(q.r.URL.RequestURI(), q.base)}
+	return q.show("locked", &d)
 }
 
 // lockedPage asks for a passphrase.

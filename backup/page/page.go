@@ -68,6 +68,7 @@ type Page struct {
 	assets   map[string]asset
 	look     *template.Template
 	streams  chan struct{} // one for each stream of events
+	searches chan struct{} // one for each search under way
 
 	agent *agent.Agent
 }
@@ -89,7 +90,7 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 func New(l net.Listener, o Options) *Page {
 	secret := make([]byte, 12)
 	_, _ = rand.Read(secret) // never fails
-	p := &Page{o: o, listener: l, base: "/" + hex.EncodeToString(secret) + "/", look: looks(), streams: make(chan struct{}, maxStreams)}
+	p := &Page{o: o, listener: l, base: "/" + hex.EncodeToString(secret) + "/", look: looks(), streams: make(chan struct{}, maxStreams), searches: make(chan struct{}, searching)}
 	p.assets = loadAssets()
 	p.doors.init(o.Now)
 	p.vaults.init(p)
@@ -139,6 +140,8 @@ func (p *Page) handler() http.Handler {
 	post("resume", (*request).resume)
 	get("alerts", (*request).alerts)
 	post("alerts/{id}/close", (*request).closeAlert)
+	get("points", (*request).points)
+	get("search", (*request).search)
 	get("restore", (*request).restoreForm)
 	post("restore", (*request).restore)
 	get("restores", (*request).allRestores)

@@ -2,10 +2,8 @@ package page
 
 import (
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/tidemark-backup/tidemark/fs"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
@@ -21,7 +19,8 @@ type pointRow struct {
 	Why      string    // it is kept
 	Tags     []ledger.Tag
 	Held     bool
-	Receipt  bool // the ledger knows it
+	Receipt  bool   // the ledger knows it
+	Policy   string // whose job wrote it, as far as the journal remembers
 
 	Details *repo.Details // nil: the repository is locked
 	Href    string        // of its folder, below the base; "": it cannot be entered
@@ -118,19 +117,4 @@ func (p *pointRow) decide(all map[uint64]retain.Decision) {
 	if d.Ends != 0 {
 		p.Ends = time.Unix(d.Ends, 0)
 	}
-}
-
-// pointIn returns the point whose folder has a name, or that is the latest.
-func (q *request) pointIn(v *vault, name string) (*repo.Point, error) {
-	points, err := v.Points(q.r.Context())
-	if len(points) == 0 && err != nil {
-		return nil, err
-	}
-	for _, p := range slices.Backward(points) {
-		way, err := v.tree.Path(q.r.Context(), p.ID)
-		if err == nil && (name == fs.LatestName || strings.TrimPrefix(way, fs.PointsName+"/") == name) {
-			return p, nil
-		}
-	}
-	return nil, notThere("recovery point", name)
 }

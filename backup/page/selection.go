@@ -1,10 +1,12 @@
 package page
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/tidemark-backup/tidemark/fs"
@@ -68,32 +70,11 @@ func (q *request) choose(v *vault, names []string, form url.Values) (*selection,
 	if len(s.Names) > maxChosen {
 		return nil, fmt.Errorf("%d things are chosen, but %d are possible; choose the folder that they are in: %w", len(s.Names), maxChosen, fault.TooLarge)
 	}
-	if len(names) > 1 && names[0] == fs.PointsName {
-		names = names[1:]
-	} else if len(names) == 0 || names[0] != fs.LatestName {
-		return nil, fmt.Errorf("choose what to restore: enter a recovery point first: %w", fault.Invalid)
-	}
-	p, err := q.pointIn(v, names[0])
+	node, way, err := q.walk(v, names)
 	if err != nil {
 		return nil, err
 	}
-	node, err := v.tree.PointRoot(q.r.Context(), p.ID)
-	if err != nil {
-		return nil, err
-	}
-	way, err := v.tree.Path(q.r.Context(), p.ID)
-	if err != nil {
-		return nil, err
-	}
-	s.In = q.base + "files/" + v.Name + "/" + way + "/"
-	for _, name := range names[1:] {
-		a, err := v.tree.Lookup(q.r.Context(), node, name)
-		if err != nil {
-			return nil, fmt.Errorf("find %q: %w", name, err)
-		}
-		node = a.Node
-		s.In += url.PathEscape(name) + "/"
-	}
+	s.In = q.base + "files/" + v.Name + escapePath("/"+strings.Join(append(way, ""), "/"))
 	if len(s.Names) == 0 {
 		return s, q.add(v, s, node)
 	}
@@ -110,7 +91,38 @@ func (q *request) choose(v *vault, names []string, form url.Values) (*selection,
 			return nil, err
 		}
 	}
+	if len(s.Items) > 1 && slices.ContainsFunc(s.Items, func(c chosen) bool { return c.whole() }) {
+		return nil, fmt.Errorf("choose one recovery point, or files in it: %w", fault.Invalid)
+	}
 	return s, nil
+}
+
+// walk finds a folder, and its names with that of the point in place of the link
+// "latest": what somebody has chosen must not become something else because a
+// point comes.
+func (q *request) walk(v *vault, names []string) (fs.Node, []string, error) {
+	node := fs.Root
+	var way []string
+	for _, name := range names {
+		a, err := v.tree.Lookup(q.r.Context(), node, name)
+		if err != nil {
+			return 0, nil, fmt.Errorf("find %q: %w", name, err)
+		}
+		node, way = a.Node, append(way, name)
+		outside := len(way) == 1 || len(way) == 3 && way[0] == fs.ServersName // of all points
+		if name != fs.LatestName || a.Kind != table.Symlink || !outside {
+			continue
+		}
+		to, err := v.tree.Readlink(q.r.Context(), a.Node)
+		if err != nil {
+			return 0, nil, err
+		}
+		target := path.Join("/", path.Join(way[:len(way)-1]...), to)
+		if node, way, err = q.walk(v, strings.Split(target[1:], "/")); err != nil {
+			return 0, nil, err
+		}
+	}
+	return node, way, nil
 }
 
 // add puts what a node stands for into the selection.
@@ -119,6 +131,9 @@ func (q *request) add(v *vault, s *selection, n fs.Node) error {
 		return fmt.Errorf("this folder shows what is in other points: choose files and folders in it: %w", fault.Invalid)
 	}
 	e, p, err := v.tree.Entry(q.r.Context(), n)
+	if errors.Is(err, fault.IsDir) {
+		return fmt.Errorf("choose what to restore: enter a recovery point first: %w", fault.Invalid)
+	}
 	if err != nil {
 		return err
 	}

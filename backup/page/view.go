@@ -147,6 +147,11 @@ func span(d time.Duration) string {
 	case d < 48*time.Hour:
 		return two(int(d/time.Hour), "h", int(d%time.Hour/time.Minute), "min")
 	}
+	if days := int(d / (24 * time.Hour)); days >= 2*365 {
+		return fmt.Sprintf("%d years", days/365)
+	} else if days >= 14 {
+		return fmt.Sprintf("%d days", days)
+	}
 	return two(int(d/(24*time.Hour)), "days", int(d%(24*time.Hour)/time.Hour), "h")
 }
 

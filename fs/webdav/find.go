@@ -65,9 +65,9 @@ func (q *request) findPage(s *resource, asked string) error {
 		}
 		break
 	}
-	f := &finder{q: q, matches: matcher(asked), began: q.opt.Now()}
+	f := &finder{q: q, matches: NameMatcher(asked), began: q.opt.Now()}
 	d := q.newPage(s.href, true)
-	d.Heading, d.Asked, d.History = fmt.Sprintf("“%s” in %s", visible(asked), d.Heading), asked, !s.way[0].Fixed
+	d.Heading, d.Asked, d.History = fmt.Sprintf("“%s” in %s", Visible(asked), d.Heading), asked, !s.way[0].Fixed
 	d.Found, d.end = f.below(s), f.outcome
 	q.show("found", d)
 	if f.err != nil {
@@ -117,7 +117,7 @@ func (f *finder) folder(s *resource, in string, level int, yield func(*row) bool
 		}
 		if f.matches(c.name) {
 			r := f.q.row(s, c)
-			r.In, r.InHref = visible(in), s.href
+			r.In, r.InHref = Visible(in), s.href
 			if in == "" {
 				r.In = "this folder"
 			}
@@ -158,10 +158,10 @@ func (f *finder) goOn() bool {
 	return false
 }
 
-// matcher returns what says whether a name has what was asked for in it, or if
+// NameMatcher returns what says whether a name has what was asked for in it, or if
 // that has a * or ?, whether it is of that pattern. Case and normal form do not
 // matter.
-func matcher(asked string) func(string) bool {
+func NameMatcher(asked string) func(string) bool {
 	asked = folded(asked)
 	if !strings.ContainsAny(asked, "*?") {
 		return func(name string) bool { return strings.Contains(folded(name), asked) }

@@ -203,7 +203,7 @@ func (q *request) page(s *resource) error {
 
 func (q *request) row(s *resource, c *child) *row {
 	r := &row{
-		Name: visible(c.name), Escaped: escapeName(c.name), Folder: c.folder(), Href: s.href + escapeName(c.name), Modified: when(c.attr()),
+		Name: Visible(c.name), Escaped: escapeName(c.name), Folder: c.folder(), Href: s.href + escapeName(c.name), Modified: when(c.attr()),
 	}
 	if r.Folder {
 		r.Href += "/"
@@ -244,14 +244,14 @@ func crumbs(title, prefix, href string) []crumb {
 		if err != nil {
 			name = part
 		}
-		all = append(all, crumb{Name: visible(name), Href: at})
+		all = append(all, crumb{Name: Visible(name), Href: at})
 	}
 	return all
 }
 
-// visible is a name that shows what is in it: no control characters, nothing
+// Visible is a name that shows what is in it: no control characters, nothing
 // that turns the direction of writing, no bytes that are no text.
-func visible(name string) string {
+func Visible(name string) string {
 	var b strings.Builder
 	for i, r := range name {
 		switch {

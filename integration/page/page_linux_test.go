@@ -1,8 +1,11 @@
 package page
 
 import (
+	"net/url"
+	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidemark-backup/tidemark/integration/chromium"
 )
@@ -17,6 +20,7 @@ func TestPage(t *testing.T) {
 		{"overview", ""}, {"files", "files/"}, {"folder", "files/office/latest" + w.source + "/"},
 		{"text", "files/office/latest" + w.source + "/letter.txt?show"}, {"image", "files/office/latest" + w.source + "/photos/sea.png?show"},
 		{"versions", "files/office/latest" + w.source + "/letter.txt?versions"}, {"found", "files/office/latest" + w.source + "/?find=e"},
+		{"calendar", "points"}, {"day", "points?day=" + time.Now().Format(time.DateOnly)}, {"search", "search?find=e"}, {"restore", "restore?in=" + url.QueryEscape(path.Join(mustPath(base), "files/office/latest"+w.source)+"/") + "&escaped=letter.txt&escaped=photos"}, {"restores", "restores"},
 		{"jobs", "jobs"}, {"job", "jobs/1"}, {"failedjob", "jobs/3"}, {"alerts", "alerts"}, {"missing", "jobs/99"},
 	} {
 		for _, dark := range []bool{false, true} {
@@ -32,6 +36,14 @@ func TestPage(t *testing.T) {
 		b.Open(base + at.path)
 		b.Picture(at.name + "-phone")
 	}
+}
+
+func mustPath(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err)
+	}
+	return u.Path
 }
 
 // login opens a link and waits for the overview.

@@ -33,3 +33,19 @@
 	events.addEventListener("change", refresh);
 	addEventListener("pagehide", () => events.close());
 })();
+
+// Arrow keys go from day to day of the calendar, as far as there are points.
+document.addEventListener("keydown", (event) => {
+	const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -7, ArrowDown: 7 }[event.key];
+	const cell = document.activeElement?.closest?.(".calendar td");
+	if (!step || !cell || event.altKey || event.ctrlKey || event.metaKey) return;
+	const cells = [...document.querySelectorAll(".calendar td")];
+	for (let at = cells.indexOf(cell) + step; at >= 0 && at < cells.length; at += step) {
+		const link = cells[at].querySelector("a");
+		if (link) {
+			link.focus();
+			event.preventDefault();
+			return;
+		}
+	}
+});
