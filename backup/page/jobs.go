@@ -42,7 +42,7 @@ func (q *request) jobs() error {
 		return err
 	}
 	form := q.r.URL.Query()
-	d := &jobsPage{frame: q.frame("jobs", "Jobs"), Pause: s.Pause, Policies: s.Policies, States: journal.States(), Days: 7}
+	d := &jobsPage{frame: q.frame("jobs", "Jobs"), Pause: s.Pause, Policies: append(s.Policies, s.Chores...), States: journal.States(), Days: 7}
 	d.Live = true
 	if n, err := strconv.Atoi(form.Get("days")); err == nil && slices.Contains(d.Periods(), n) {
 		d.Days = n
@@ -51,7 +51,7 @@ func (q *request) jobs() error {
 	if !slices.Contains(d.States, d.State) {
 		d.State = ""
 	}
-	for _, p := range s.Policies {
+	for _, p := range d.Policies {
 		if p.Running != nil {
 			d.Running = append(d.Running, p.Running)
 		}

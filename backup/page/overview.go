@@ -24,6 +24,7 @@ type overviewPage struct {
 	Worst    journal.Severity // of what is not fine; "": everything is
 	Needs    []need
 	Policies []policyRow
+	Chores   []policyRow // maintenance
 	Spaces   []spaceRow
 }
 
@@ -133,6 +134,9 @@ func (q *request) overview() error {
 	}
 	for i := range s.Policies {
 		d.Policies = append(d.Policies, policyRow{s.Policies[i], &d.frame, silent[s.Policies[i].Name]})
+	}
+	for i := range s.Chores {
+		d.Chores = append(d.Chores, policyRow{s.Chores[i], &d.frame, silent[s.Chores[i].Name]})
 	}
 	d.Spaces = q.spaces()
 	for i := range d.Spaces {

@@ -212,6 +212,14 @@ func TestPages(t *testing.T) {
 		"jobs?state=failed&days=1":     {"There are no such jobs"},
 		"jobs/1":                       {"Job 1 of documents", "somebody asked"},
 		"alerts":                       {"No recovery point for too long: documents", "&lt;i&gt;nothing&lt;/i&gt; came"},
+		"policies":                     {"documents", "at 09:00", w.source, "No retention is set"},
+		"charts":                       {"Growth", "chart?", "The figures"},
+		"points":                       {"Recovery points", "1 recovery point in all", "1<span class=\"wide\"> point"},
+		"points?day=" + w.today():      {"live", "Open", "documents"},
+		"points?month=2020-02":         {"February 2020"},
+		"search?find=LETTER":           {"1 was found in 1 recovery point", "letter.txt?show"},
+		"search?find=%2A.html":         {"page.html?show"},
+		"restores":                     {"Nothing was restored"},
 		"files/":                       {"office", "1 recovery point"},
 		w.folder():                     {"&lt;b&gt;bold", "letter.txt", "Overview", "page.css"},
 		w.folder() + "letter.txt?show": {"the letter", "Download", "Versions"},
@@ -310,5 +318,31 @@ func TestLocked(t *testing.T) {
 	}
 	if a := w.get(w.folder() + "letter.txt"); !strings.Contains(a.body, "office is locked") {
 		t.Errorf("after it was locked: %q", a.body)
+	}
+}
+
+// TestCharts: each is a picture that no browser runs, in both colours.
+func TestCharts(t *testing.T) {
+	w := newWorld(t, repo.Unattended)
+	for _, path := range []string{"chart?name=size", "chart?name=growth&dark", "chart?name=duration&days=365&policy=documents"} {
+		a := w.get(path)
+		if a.status != http.StatusOK || a.header.Get("Content-Type") != "image/svg+xml" || !strings.HasPrefix(a.body, "<svg") || !strings.Contains(a.header.Get("Content-Security-Policy"), "sandbox") {
+			t.Errorf("%s: %d %v %.100s", path, a.status, a.header, a.body)
+		}
+		if strings.Contains(a.body, "<script") || strings.Contains(a.body, "href") {
+			t.Errorf("%s: %s", path, a.body)
+		}
+	}
+	if a := w.get("chart?name=other"); a.status != http.StatusNotFound {
+		t.Errorf("%d", a.status)
+	}
+	for _, c := range []struct {
+		v       float64
+		seconds bool
+		want    string
+	}{{0, false, "B"}, {2047, false, "B"}, {2048, false, "KiB"}, {5 << 40, false, "TiB"}, {119, true, "s"}, {120, true, "min"}, {1e6, true, "h"}} {
+		if u := unitOf(c.v, c.seconds); u.name != c.want {
+			t.Errorf("%v: %s", c.v, u.name)
+		}
 	}
 }

@@ -245,3 +245,5 @@ func (w *world) post(path string, form url.Values) answer {
 
 // folder is the path of the source in the newest point.
 func (w *world) folder() string { return "files/office/latest" + filepath.ToSlash(w.source) + "/" }
+
+func (w *world) today() string { return w.now().UTC().Format(time.DateOnly) }

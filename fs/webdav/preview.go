@@ -17,6 +17,8 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	_ "golang.org/x/image/webp" // as well
+
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/table"
 )

@@ -21,7 +21,7 @@ func TestPage(t *testing.T) {
 		{"text", "files/office/latest" + w.source + "/letter.txt?show"}, {"image", "files/office/latest" + w.source + "/photos/sea.png?show"},
 		{"versions", "files/office/latest" + w.source + "/letter.txt?versions"}, {"found", "files/office/latest" + w.source + "/?find=e"},
 		{"calendar", "points"}, {"day", "points?day=" + time.Now().Format(time.DateOnly)}, {"search", "search?find=e"}, {"restore", "restore?in=" + url.QueryEscape(path.Join(mustPath(base), "files/office/latest"+w.source)+"/") + "&escaped=letter.txt&escaped=photos"}, {"restores", "restores"},
-		{"jobs", "jobs"}, {"job", "jobs/1"}, {"failedjob", "jobs/3"}, {"alerts", "alerts"}, {"missing", "jobs/99"},
+		{"jobs", "jobs"}, {"policies", "policies"}, {"charts", "charts?days=90"}, {"job", "jobs/61"}, {"failedjob", "jobs/63"}, {"alerts", "alerts"}, {"missing", "jobs/99"},
 	} {
 		for _, dark := range []bool{false, true} {
 			b.Window(1100, dark)

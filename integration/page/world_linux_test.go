@@ -3,6 +3,7 @@ package page
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -14,6 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tidemark-backup/tidemark/backup/agent"
+	"github.com/tidemark-backup/tidemark/backup/journal"
 )
 
 // world is the built program as an agent, on a folder of odd files.
@@ -60,6 +64,7 @@ retries = 0
 		mode = "--sealed"
 	}
 	w.tidemark("--passphrase-file", filepath.Join(top, "pass"), "init", mode)
+	w.past()
 	w.agent()
 	w.tidemark("backup", "now", "documents", "--wait")
 	if err := os.Remove(filepath.Join(w.source, "gone.txt")); err != nil {
@@ -71,6 +76,37 @@ retries = 0
 		t.Fatalf("a policy without its folder: %s", out)
 	}
 	return w
+}
+
+// past writes two months of jobs into the journal.
+func (w *world) past() {
+	w.t.Helper()
+	lock, err := agent.Hold(filepath.Join(w.top, "state"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	j, err := journal.Open(agent.JournalPath(filepath.Join(w.top, "state")))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	now := time.Now()
+	err = j.Update(func(tx *journal.Tx) error {
+		for i := range 60 {
+			at := now.AddDate(0, 0, i-60)
+			job := journal.Job{Policy: "documents", Trigger: journal.Scheduled, State: journal.Completed, Started: at, Ended: at.Add(time.Duration(90+i*i%70) * time.Second),
+				Point: strings.Repeat("0", 64), Files: uint64(12000 + 40*i), Bytes: uint64(4<<30 + i*i<<20), BytesStored: uint64(20<<20 + (i*37%11)<<22)}
+			if i%17 == 5 {
+				job.State, job.Error, job.Point, job.BytesStored = journal.Failed, "write pack: no space left on device", "", 0
+			}
+			if err := tx.NewJob(&job); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(err, j.Close(), lock.Unlock()); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 const passphrase = "correct horse battery staple"
