@@ -179,6 +179,7 @@ func TestTheProgramForWindows(t *testing.T) {
 	t.Run("serve", func(t *testing.T) { w.serve(large) })
 	t.Run("mount", func(t *testing.T) { w.mount() })
 	t.Run("doctor", func(t *testing.T) { w.doctor() })
+	t.Run("suites", w.suites)
 }
 
 func (w *windows) serve(large string) {
