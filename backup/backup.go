@@ -50,6 +50,7 @@ type Job struct {
 	DryRun        bool              // compare only; nothing is read or stored
 	Renew         repo.HollowLimits // what is stored again so that old frames can go; zero: the default
 	Claim         repo.Step         // how often a long run claims what it has stored; zero: the default
+	FrameSize     int               // raw bytes of a frame of content; 0: as its kind wants
 
 	Consistency                      repo.Consistency  // of the point; zero: its files are read live
 	Host, User, OS, Program, Version string            // of the point

@@ -193,7 +193,7 @@ func pass(ctx context.Context, rp *repo.Repository, l repo.Local, job *Job, with
 		}
 	}
 	if !job.DryRun {
-		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started, Job: r.copies.name(), Alone: r.copies.lock != nil, Hollow: job.Renew, Claim: job.Claim, Until: job.Until}); err != nil {
+		if r.writer, err = rp.NewWriter(ctx, l, repo.WriterOptions{Now: started, Job: r.copies.name(), Alone: r.copies.lock != nil, Hollow: job.Renew, Claim: job.Claim, Until: job.Until, FrameSize: job.FrameSize}); err != nil {
 			return nil, err
 		}
 		defer func() { err = sum.closed(l.Dir, err, r.writer.Close()) }()

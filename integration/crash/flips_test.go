@@ -20,7 +20,7 @@ import (
 // A bit that flips in any object of any kind is found with no key, is put right
 // from the replica, and nothing else is blamed.
 func TestBitFlips(t *testing.T) {
-	flips := 300
+	flips := 2_000
 	if os.Getenv("TIDEMARK_LONG") != "" {
 		flips = 50_000
 	}

@@ -31,14 +31,14 @@ func (w *world) whole(ctx context.Context, s store.Store) error {
 	if err != nil {
 		return err
 	}
-	there := map[point.ID]bool{}
+	there, known := map[point.ID]bool{}, extents{}
 	for _, p := range list {
 		there[p.ID] = true
 		want, ok := w.points[p.ID]
 		if !ok {
 			continue // its reply was lost
 		}
-		got, err := digest(ctx, r, p)
+		got, err := digestWith(ctx, r, p, known)
 		if err != nil {
 			return fmt.Errorf("point %d: %w", p.Sequence, err)
 		}

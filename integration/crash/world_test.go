@@ -215,7 +215,7 @@ func (w *world) backup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := backup.Run(ctx, r, r.Local(w.state()), backup.Job{Paths: []string{source}, Now: w.now})
+	s, err := backup.Run(ctx, r, r.Local(w.state()), backup.Job{Paths: []string{source}, Now: w.now, FrameSize: frame})
 	if err != nil {
 		return err
 	}
@@ -358,6 +358,14 @@ var seed = maphash.MakeSeed()
 
 // digest sums up all entries of a point and their content.
 func digest(ctx context.Context, r *repo.Repository, p *repo.Point) (sum [32]byte, err error) {
+	return digestWith(ctx, r, p, extents{})
+}
+
+// extents are sums of content that was read, so that what points share is read
+// once.
+type extents map[table.Extent]uint64
+
+func digestWith(ctx context.Context, r *repo.Repository, p *repo.Point, known extents) (sum [32]byte, err error) {
 	tree, err := r.Tree(ctx, p, table.Options{})
 	if err != nil {
 		return sum, err
@@ -369,7 +377,7 @@ func digest(ctx context.Context, r *repo.Repository, p *repo.Point) (sum [32]byt
 		}
 		e := it.Entry
 		fmt.Fprintf(h, "%q %v %o %d %d %v %d %q %q\n", e.Key, e.Kind, e.Mode, e.UID, e.GID, e.MTime, e.Size, e.Target, e.Xattrs)
-		if err := content(ctx, h, r, e); err != nil {
+		if err := content(ctx, h, r, e, known); err != nil {
 			return sum, fmt.Errorf("%s: %w", table.Path(e.Key), err)
 		}
 	}
@@ -377,8 +385,9 @@ func digest(ctx context.Context, r *repo.Repository, p *repo.Point) (sum [32]byt
 }
 
 // content sums up a file's bytes: in passing, as there are many of them.
-func content(ctx context.Context, h hash.Hash, r *repo.Repository, e *table.Entry) error {
+func content(ctx context.Context, h hash.Hash, r *repo.Repository, e *table.Entry, known extents) error {
 	h.Write(e.Inline)
+	var b []byte
 	for x, err := range table.OpenExtents(r, e, table.Options{}).From(ctx, 0) {
 		if err != nil {
 			return err
@@ -387,11 +396,19 @@ func content(ctx context.Context, h hash.Hash, r *repo.Repository, e *table.Entr
 			_ = binary.Write(h, binary.LittleEndian, x.Length)
 			continue
 		}
-		b := make([]byte, x.Length)
-		if err := r.ReadRaw(ctx, x.Pack, x.Offset, b); err != nil {
-			return err
+		sum, ok := known[x.Extent]
+		if !ok {
+			if b = b[:0]; uint64(cap(b)) < x.Length {
+				b = make([]byte, 0, max(x.Length, frame))
+			}
+			b = b[:x.Length]
+			if err := r.ReadRaw(ctx, x.Pack, x.Offset, b); err != nil {
+				return err
+			}
+			sum = maphash.Bytes(seed, b)
+			known[x.Extent] = sum
 		}
-		_ = binary.Write(h, binary.LittleEndian, maphash.Bytes(seed, b))
+		_ = binary.Write(h, binary.LittleEndian, sum)
 	}
 	return nil
 }

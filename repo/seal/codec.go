@@ -231,15 +231,17 @@ func tooLong(n, raw int) error {
 // them. dst has room for them, and better for Slack more.
 func (d *Decoder) Inflate(dst, payload []byte, raw int) ([]byte, error) {
 	start := len(dst)
-	// The cap of dst is the limit: a bomb stops there.
-	dst, err := d.zstd.DecodeAll(payload, dst[:start:min(cap(dst), start+raw+Slack)])
+	// The cap of dst is the limit: a bomb stops there. The caller gets back all
+	// the room that it gave: who decodes frame after frame would else move to a
+	// new place for each.
+	out, err := d.zstd.DecodeAll(payload, dst[:start:min(cap(dst), start+raw+Slack)])
 	if err != nil {
 		return nil, fmt.Errorf("decompress: %v: %w", err, fault.Corrupt)
 	}
-	if len(dst)-start > raw {
-		return nil, tooLong(len(dst)-start, raw)
+	if len(out)-start > raw {
+		return nil, tooLong(len(out)-start, raw)
 	}
-	return dst, nil
+	return dst[:len(out)], nil
 }
 
 // Payload checks a plain text's head and padding, and returns what is between

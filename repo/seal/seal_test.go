@@ -146,6 +146,10 @@ func TestCodec(t *testing.T) {
 		if err != nil || !bytes.Equal(got[1:], raw) {
 			t.Fatal(err)
 		}
+		room := make([]byte, 0, len(raw)+1000)
+		if got, err := d.Decode(room, plain, len(raw), true); err != nil || cap(got) != cap(room) {
+			t.Fatal("of the room that was given, this comes back:", cap(got), cap(room), err)
+		}
 		if len(raw) > 0 {
 			if _, err := d.Decode(nil, plain, len(raw)-1, false); !errors.Is(err, fault.Corrupt) {
 				t.Fatal("longer than announced:", err)
