@@ -35,13 +35,14 @@ const maxSize = 1 << 20
 // Config is the content of a configuration file. The zero Config says
 // nothing.
 type Config struct {
-	Repository        string  `toml:"repository"`         // address: a folder, or a URL
-	PassphraseFile    string  `toml:"passphrase_file"`    // absolute
-	PassphraseCommand string  `toml:"passphrase_command"` // words as a shell would split them
-	CacheDir          string  `toml:"cache_dir"`          // absolute
-	Backup            Backup  `toml:"backup"`
-	Vault             Vault   `toml:"vault"`
-	Restore           Restore `toml:"restore"`
+	Repository         string  `toml:"repository"`          // address: a folder, or a URL
+	PassphraseFile     string  `toml:"passphrase_file"`     // absolute
+	PassphraseCommand  string  `toml:"passphrase_command"`  // words as a shell would split them
+	PassphraseKeystore string  `toml:"passphrase_keystore"` // name of the secret in the keystore of the host
+	CacheDir           string  `toml:"cache_dir"`           // absolute
+	Backup             Backup  `toml:"backup"`
+	Vault              Vault   `toml:"vault"`
+	Restore            Restore `toml:"restore"`
 
 	Agent       Agent         `toml:"agent"`
 	Notify      notify.Config `toml:"notify"`
@@ -171,6 +172,9 @@ func Parse(data []byte, name, home string) (Config, error) {
 func (c *Config) resolve(home string) (toml.Key, error) {
 	if c.PassphraseFile != "" && c.PassphraseCommand != "" {
 		return toml.Key{"passphrase_command"}, errors.New("there is a passphrase_file already; keep one of them")
+	}
+	if c.PassphraseKeystore != "" && c.PassphraseFile+c.PassphraseCommand != "" {
+		return toml.Key{"passphrase_keystore"}, errors.New("there is a passphrase_file or passphrase_command already; keep one of them")
 	}
 	if err := c.Backup.Snapshot.Validate(); err != nil {
 		return toml.Key{"backup", "snapshot"}, err

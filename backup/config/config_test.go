@@ -62,6 +62,7 @@ func TestErrorsNameLineAndKey(t *testing.T) {
 		{"[backup]\npaths = ['/x', 'y']", `line 2: backup.paths: "y" is not an absolute path`},
 		{"[backup]\nexclude_files = ['']", "line 2: backup.exclude_files: an empty path"},
 		{"passphrase_file = '/x'\npassphrase_command = 'y'", "line 2: passphrase_command: there is a passphrase_file already"},
+		{"passphrase_file = '/x'\npassphrase_keystore = 'y'", "line 2: passphrase_keystore: there is a passphrase_file or"},
 		{strings.Repeat("#", maxSize+1), "larger than"},
 	} {
 		_, err := Parse([]byte(c.file), "c.toml", "/home/me")
@@ -92,6 +93,7 @@ func TestExample(t *testing.T) {
 		}
 	}
 	live = strings.Replace(live, "passphrase_command", "# passphrase_command", 1)
+	live = strings.Replace(live, "\npassphrase_keystore", "\n# passphrase_keystore", 1)
 	c, err := Parse([]byte(live), "example", "/home/me")
 	if err != nil {
 		t.Fatal(err)

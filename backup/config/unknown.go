@@ -16,7 +16,7 @@ func advice(key toml.Key) string {
 		return fmt.Sprintf("; a configuration holds no secrets: use %s_file", last)
 	}
 	if last == "passphrase" || last == "password" {
-		return "; a configuration holds no secrets: use passphrase_file or passphrase_command"
+		return "; a configuration holds no secrets: use passphrase_file, passphrase_command or passphrase_keystore"
 	}
 	// Twice the distance, so that of two words alike the one in the same table
 	// goes before.

@@ -155,7 +155,7 @@ func engine(app *cli.App) *agent.Engine {
 		Dir: app.Globals.CacheDir, Now: app.Now,
 		New: func(paths []string, m *exclude.Matcher) backup.Job { return newJob(app, paths, m) },
 	}
-	if app.Globals.PassphraseFile != "" || app.Globals.PassphraseCommand != "" {
+	if app.Globals.HasPassphrase() {
 		e.Passphrase = app.Passphrase
 	}
 	return e

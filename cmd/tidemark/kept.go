@@ -137,13 +137,13 @@ func (k *keeper) keep(ctx context.Context, s *agent.Show, passphrase []byte) (*a
 		}
 		if a.Error != "" {
 			stop()
-			_ = <-done
+			k.log.Debug("it has ended", "name", s.Name(), "error", <-done)
 			return nil, told{answer{Error: a.Error, Kind: a.Kind}}
 		}
 		return &agent.Kept{Where: a.Where, PID: cmd.Process.Pid, Done: done, Stop: stop}, nil
 	case <-ctx.Done():
 		stop()
-		_ = <-done
+		k.log.Debug("it has ended", "name", s.Name(), "error", <-done)
 		return nil, ctx.Err()
 	}
 }
@@ -160,7 +160,7 @@ func (k *keeper) args(s *agent.Show) []string {
 	if g.ConfigPath != "" {
 		args = append(args, "--config", g.ConfigPath)
 	}
-	for name, value := range map[string]string{"passphrase-file": g.PassphraseFile, "passphrase-command": g.PassphraseCommand} {
+	for name, value := range map[string]string{"passphrase-file": g.PassphraseFile, "passphrase-command": g.PassphraseCommand, "passphrase-keystore": g.PassphraseKeystore} {
 		if value != "" {
 			args = append(args, "--"+name, value)
 		}

@@ -23,7 +23,7 @@ copy of it and knows its passphrase can still use that.`,
 		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newKeyAdd(app), newKeyRemove(app), newKeyList(app), newKeyPasswd(app), newKeyRecovery(app))
+	c.AddCommand(newKeyAdd(app), newKeyRemove(app), newKeyList(app), newKeyPasswd(app), newKeyRecovery(app), newKeystore(app))
 	return c
 }
 

@@ -68,7 +68,7 @@ func runTry(ctx context.Context, app *cli.App, folder string) error {
 	// The trial has a repository and a passphrase of its own, whatever the
 	// flags, the environment and the configuration say of others.
 	app.Globals.Repository, app.Globals.CacheDir = t.repository, t.state
-	app.Globals.PassphraseFile, app.Globals.PassphraseCommand = t.passphrase, ""
+	app.Globals.PassphraseFile, app.Globals.PassphraseCommand, app.Globals.PassphraseKeystore = t.passphrase, "", ""
 	r, secret, err := t.open(ctx, app)
 	if err != nil {
 		return err

@@ -57,7 +57,9 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.run("go", "build", "-o", s.program, "../../cmd/tidemark")
-	s.write("../pass", "correct horse battery staple")
+	if err := os.WriteFile(filepath.Join(top, "pass"), []byte("correct horse battery staple"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.tidemark("init", "--unattended")
 	return s
 }

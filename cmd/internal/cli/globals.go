@@ -20,16 +20,17 @@ const (
 // Globals are the flags of every command. Resolve completes them: a flag goes
 // before the environment, and that before the configuration.
 type Globals struct {
-	Repository        string
-	PassphraseFile    string
-	PassphraseCommand string
-	CacheDir          string // absolute once resolved
-	ConfigPath        string
-	Replicas          []string // addresses of other places with the same repository
-	JSON              bool
-	Quiet             bool
-	Verbose           bool
-	AcceptRollback    bool // go on with a vault that went back in time
+	Repository         string
+	PassphraseFile     string
+	PassphraseCommand  string
+	PassphraseKeystore string
+	CacheDir           string // absolute once resolved
+	ConfigPath         string
+	Replicas           []string // addresses of other places with the same repository
+	JSON               bool
+	Quiet              bool
+	Verbose            bool
+	AcceptRollback     bool // go on with a vault that went back in time
 
 	Config config.Config // as it was read
 }
@@ -40,6 +41,7 @@ func (g *Globals) Flags(root *cobra.Command) {
 	f.StringVarP(&g.Repository, "repository", "r", "", "where the recovery points are kept: a folder ($"+EnvRepository+")")
 	f.StringVar(&g.PassphraseFile, "passphrase-file", "", "read the passphrase from this file ($"+EnvPassphraseFile+")")
 	f.StringVar(&g.PassphraseCommand, "passphrase-command", "", "run this command, which prints the passphrase")
+	f.StringVar(&g.PassphraseKeystore, "passphrase-keystore", "", "take the passphrase from this secret of the host's keystore")
 	f.StringVar(&g.CacheDir, "cache-dir", "", "keep this machine's keys and index in this folder")
 	f.StringVar(&g.ConfigPath, "config", "", "read this configuration file")
 	f.StringArrayVar(&g.Replicas, "replica", nil, "another place with the same points, for what cannot be read")
@@ -65,14 +67,20 @@ func (a *App) Resolve() error {
 	if len(g.Replicas) == 0 {
 		g.Replicas = g.Config.Vault.Replica
 	}
-	if g.PassphraseFile != "" && g.PassphraseCommand != "" {
-		return Usage("give --passphrase-file or --passphrase-command, not both")
+	given := 0
+	for _, source := range []string{g.PassphraseFile, g.PassphraseCommand, g.PassphraseKeystore} {
+		if source != "" {
+			given++
+		}
 	}
-	if g.PassphraseFile == "" && g.PassphraseCommand == "" {
+	if given > 1 {
+		return Usage("give one of --passphrase-file, --passphrase-command and --passphrase-keystore")
+	}
+	if given == 0 {
 		g.PassphraseFile = a.Getenv(EnvPassphraseFile)
 	}
-	if g.PassphraseFile == "" && g.PassphraseCommand == "" {
-		g.PassphraseFile, g.PassphraseCommand = g.Config.PassphraseFile, g.Config.PassphraseCommand
+	if given == 0 && g.PassphraseFile == "" {
+		g.PassphraseFile, g.PassphraseCommand, g.PassphraseKeystore = g.Config.PassphraseFile, g.Config.PassphraseCommand, g.Config.PassphraseKeystore
 	}
 	if g.CacheDir, err = a.stateDir(first(g.CacheDir, g.Config.CacheDir)); err != nil {
 		return err
@@ -114,6 +122,11 @@ func (a *App) DataDir() (string, error) {
 		return "", Hint(fmt.Errorf("find the user's home folder: %w: %w", err, fault.Invalid), "set XDG_DATA_HOME")
 	}
 	return filepath.Join(home, ".local", "share", "tidemark"), nil
+}
+
+// HasPassphrase says whether a passphrase can be had with nobody to ask.
+func (g *Globals) HasPassphrase() bool {
+	return g.PassphraseFile != "" || g.PassphraseCommand != "" || g.PassphraseKeystore != ""
 }
 
 // NeedRepository fails if nobody said where the repository is.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
+	"github.com/tidemark-backup/tidemark/platform/keystore"
 )
 
 const (
@@ -76,13 +77,19 @@ func CheckNew(p []byte) error {
 	return nil
 }
 
-// configured returns nil if neither a file nor a command is named.
+// configured returns nil if neither a file nor a command nor a secret is named.
 func (a *App) configured(ctx context.Context) ([]byte, error) {
 	switch {
 	case a.Globals.PassphraseFile != "":
 		return a.fromFile(a.Globals.PassphraseFile)
 	case a.Globals.PassphraseCommand != "":
 		return a.fromCommand(ctx, a.Globals.PassphraseCommand)
+	case a.Globals.PassphraseKeystore != "":
+		p, err := keystore.Get(ctx, a.Globals.PassphraseKeystore)
+		if errors.Is(err, fault.NotExist) {
+			err = Hint(err, "`tidemark key keystore put %s` puts it there", Quote(a.Globals.PassphraseKeystore))
+		}
+		return p, err
 	}
 	return nil, nil
 }
@@ -95,7 +102,7 @@ func (a *App) fromFile(path string) ([]byte, error) {
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 		if err := durable.Private(info); err != nil {
-			a.Notef("tidemark: warning: passphrase file %s can be read by others (chmod 600)", Quote(path))
+			return nil, Hint(fmt.Errorf("read passphrase from file %s: it is %w", path, err), "whoever reads it can read the backups")
 		}
 	}
 	return readPassphrase(f, "file "+path)
