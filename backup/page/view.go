@@ -134,6 +134,9 @@ func (f *frame) Size(n uint64) string { return humanize.IBytes(n) }
 // Count is a number.
 func (f *frame) Count(n uint64) string { return humanize.Comma(int64(n)) }
 
+// Plural is a number with its noun.
+func (f *frame) Plural(n uint64, one, more string) string { return plural(int(n), one, more) }
+
 // span is a duration in its largest units.
 func span(d time.Duration) string {
 	d = d.Round(time.Second)

@@ -59,11 +59,7 @@ retries = 0
 	w.write("config.toml", conf)
 	w.write("pass", passphrase)
 	w.tool = []string{program, "--config", filepath.Join(top, "config.toml"), "-q"}
-	mode := "--unattended"
-	if sealed {
-		mode = "--sealed"
-	}
-	w.tidemark("--passphrase-file", filepath.Join(top, "pass"), "init", mode)
+	w.tidemark("--passphrase-file", filepath.Join(top, "pass"), "init", fmt.Sprintf("--unattended=%t", !sealed))
 	w.past()
 	w.agent()
 	w.tidemark("backup", "now", "documents", "--wait")
