@@ -73,6 +73,8 @@ func (e *Engine) upkeep(ctx context.Context, t *Task) error {
 		return e.check(ctx, t)
 	case config.Replicate:
 		return e.replicate(ctx, t)
+	case config.Proof:
+		return e.proof(ctx, t)
 	}
 	return fmt.Errorf("do %q: there is no such chore: %w", t.Chore.Task, fault.Unsupported)
 }

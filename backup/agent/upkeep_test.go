@@ -133,6 +133,7 @@ func TestChoresForReal(t *testing.T) {
 	wants(config.Maintenance{Task: config.Check, Data: 100}, "1 points, ", nil)
 	wants(config.Maintenance{Task: config.Replicate, To: []string{replica}}, "1 points, ", nil)
 	wants(config.Maintenance{Task: config.Replicate, To: []string{replica}}, "0 points, ", nil)
+	wants(config.Maintenance{Task: config.Proof, Files: 10}, "10 samples, ", nil)
 	wants(config.Maintenance{Task: "sweep"}, "", fault.Unsupported)
 
 	s.damage()
@@ -141,6 +142,12 @@ func TestChoresForReal(t *testing.T) {
 		t.Errorf("warned %q", s.warned)
 	}
 	wants(config.Maintenance{Task: config.Check, Data: 100}, "1 points", fault.Corrupt)
+	wants(config.Maintenance{Task: config.Proof, Files: 40}, "40 samples, ", fault.Corrupt)
+	if !slices.ContainsFunc(s.warned, func(w string) bool {
+		return strings.Contains(w, "/src/big: of point ") && strings.Contains(w, ": unread: ")
+	}) {
+		t.Errorf("warned %q", s.warned)
+	}
 	wants(config.Maintenance{Task: config.Replicate, To: []string{filepath.Join(s.dir, "new")}}, "0 points", fault.Corrupt)
 	s.engine.Passphrase = nil
 	wants(config.Maintenance{Task: config.Check}, "", fault.Locked)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/tidemark-backup/tidemark/backup/schedule"
 )
 
@@ -18,10 +20,13 @@ const (
 	Scrub     Chore = "scrub"     // read all that is stored, find damage
 	Check     Chore = "check"     // look whether every point is whole; needs a passphrase or keys that read
 	Replicate Chore = "replicate" // copy points to the replicas
+	Proof     Chore = "proof"     // restore random samples and compare them; needs what check needs
 )
 
 // Chores are all of them.
-func Chores() []Chore { return []Chore{Prune, Scrub, Check, Replicate} }
+func Chores() []Chore { return []Chore{Prune, Scrub, Check, Replicate, Proof} }
+
+const maxProof = 100_000 // files
 
 // Maintenance is a chore that the agent does by itself, and when.
 type Maintenance struct {
@@ -38,6 +43,8 @@ type Maintenance struct {
 	MaxAge  schedule.Span `toml:"max_age"`   // scrub: what was found whole so lately is passed over
 	Data    float64       `toml:"read_data"` // check: percent of the content that it reads
 	Full    bool          `toml:"full"`      // prune: counts everything anew
+	Files   int           `toml:"files"`     // proof: how many it reads; 0: 100
+	Bytes   string        `toml:"bytes"`     // proof: how much, at most; "": 1 GiB
 	To      []string      `toml:"to"`        // replicate: addresses; none: vault.replica
 }
 
@@ -79,9 +86,9 @@ func (c *Config) resolveMaintenance(home string) (place, error) {
 func (m *Maintenance) resolve(home string) (place, error) {
 	switch {
 	case m.Task == "":
-		return nil, errors.New("it has no task: prune, scrub, check or replicate")
+		return nil, errors.New("it has no task: prune, scrub, check, replicate or proof")
 	case !slices.Contains(Chores(), m.Task):
-		return place{"task"}, fmt.Errorf("%q: there are prune, scrub, check and replicate", m.Task)
+		return place{"task"}, fmt.Errorf("%q: there are prune, scrub, check, replicate and proof", m.Task)
 	case !policyName.MatchString(m.Name):
 		return place{"name"}, fmt.Errorf("%q: up to 63 letters, digits, and . _ - are possible", m.Name)
 	case m.Repository == "":
@@ -94,10 +101,14 @@ func (m *Maintenance) resolve(home string) (place, error) {
 	for key, wrong := range map[string]bool{
 		"to": m.Task != Replicate && len(m.To) > 0, "full": m.Task != Prune && m.Full, "read_data": m.Task != Check && m.Data != 0,
 		"max_time": m.Task != Scrub && m.MaxTime != 0, "max_age": m.Task != Scrub && m.MaxAge != 0,
+		"files": m.Task != Proof && m.Files != 0, "bytes": m.Task != Proof && m.Bytes != "",
 	} {
 		if wrong {
 			return place{key}, fmt.Errorf("a %s has no such thing", m.Task)
 		}
+	}
+	if where, err := m.resolveProof(); err != nil {
+		return where, err
 	}
 	for i, at := range append([]*string{&m.Repository}, pointers(m.To)...) {
 		key := map[bool]string{true: "repository", false: "to"}[i == 0]
@@ -125,6 +136,28 @@ func (m *Maintenance) resolve(home string) (place, error) {
 		return place{"throttle"}, err
 	}
 	return nil, nil
+}
+
+func (m *Maintenance) resolveProof() (place, error) {
+	if m.Files < 0 || m.Files > maxProof {
+		return place{"files"}, fmt.Errorf("%d, but 1 to %d are possible", m.Files, maxProof)
+	}
+	if m.Bytes == "" {
+		return nil, nil
+	}
+	if n, err := humanize.ParseBytes(m.Bytes); err != nil || n == 0 {
+		return place{"bytes"}, fmt.Errorf("%q is no size, such as \"10 GiB\"", m.Bytes)
+	}
+	return nil, nil
+}
+
+// BytesOr returns how much a proof reads at most, or a default.
+func (m *Maintenance) BytesOr(standard uint64) uint64 {
+	n, err := humanize.ParseBytes(m.Bytes)
+	if err != nil || n == 0 {
+		return standard
+	}
+	return n
 }
 
 func pointers(list []string) []*string {

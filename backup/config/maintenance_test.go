@@ -26,6 +26,10 @@ task = "check"
 read_data = 2.5
 [[maintenance]]
 task = "replicate"
+[[maintenance]]
+task = "proof"
+files = 50
+bytes = "2 GiB"
 `
 
 func TestMaintenance(t *testing.T) {
@@ -34,7 +38,7 @@ func TestMaintenance(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := c.Maintenance
-	if m[0].Name != "prune" || m[0].Repository != "/srv/backup" || m[1].Repository != "/home/me/other" || m[2].Data != 2.5 || m[3].To[0] != "/mnt/second" {
+	if m[0].Name != "prune" || m[0].Repository != "/srv/backup" || m[1].Repository != "/home/me/other" || m[2].Data != 2.5 || m[3].To[0] != "/mnt/second" || m[4].Files != 50 || m[4].BytesOr(1) != 2<<30 || m[3].BytesOr(1) != 1 {
 		t.Errorf("%+v", m)
 	}
 	if p := m[0].AsPolicy(); p.Name != "prune" || len(p.Schedule.At) != 1 || p.SilentOrDefault() != DefaultSilentAfter {
@@ -52,6 +56,9 @@ func TestMaintenanceErrors(t *testing.T) {
 		`task = "check"|task = "scrub"`:                               `line 16: maintenance 3, read_data: a scrub has no such thing`,
 		`read_data = 2.5|read_data = 101.0`:                           `line 16: maintenance 3, read_data: 101, but 0 to 100`,
 		`read_data = 2.5|max_time = "2h"`:                             `max_time: a check has no such thing`,
+		`read_data = 2.5|files = 5`:                                   `files: a check has no such thing`,
+		`files = 50|files = -1`:                                       `maintenance 5, files: -1, but 1 to`,
+		`bytes = "2 GiB"|bytes = "much"`:                              `maintenance 5, bytes: "much" is no size`,
 		`replica = ["/mnt/second"]|`:                                  `maintenance 4, to: say where to`,
 		`task = "replicate"|task = "replicate"` + "\n" + `to = ["x"]`: `maintenance 4, to: "x" is not an absolute path`,
 		`schedule = { at = ["12:00"] }|schedule = { at = ["25:00"] }`: `line 9: maintenance 1, schedule: schedule: at: "25:00"`,

@@ -21,10 +21,9 @@ const (
 	SpaceLow       Kind = "space_low"
 	Certificate    Kind = "certificate" // it runs out, or has
 	ClockWrong     Kind = "clock_wrong"
-	ShowDown       Kind = "show_down"    // a mount or a share stays down
-	Ransomware     Kind = "ransomware"   // files look as if somebody had encrypted them
-	ProofFailed    Kind = "proof_failed" // of a restore
-	NotTold        Kind = "not_told"     // somebody cannot be notified
+	ShowDown       Kind = "show_down"  // a mount or a share stays down
+	Ransomware     Kind = "ransomware" // files look as if somebody had encrypted them
+	NotTold        Kind = "not_told"   // somebody cannot be notified
 
 	MaintenanceFailed   Kind = "maintenance_failed"
 	MaintenanceWarnings Kind = "maintenance_warnings"
@@ -63,7 +62,6 @@ var rules = map[Kind]rule{
 	MaintenanceWarnings: {SeverityWarning, false, "Maintenance with warnings", "`tidemark jobs show JOB` names each"},
 	ShowDown:            {SeverityWarning, false, "Points are not shown", "`tidemark status` says why; what is locked `tidemark agent unlock` opens"},
 	Ransomware:          {SeverityCritical, true, "The files look as if somebody had encrypted them", "see `tidemark diff latest-clean latest`; if it is so, take the machine off the network and restore from latest-clean; if it is fine, close the alert: later points are not marked then, and `tidemark points release` lets those go that are held"},
-	ProofFailed:         {SeverityCritical, false, "A proof of restore failed", "`tidemark proof show` names the files; `tidemark check --read-data` and `tidemark repair` look further"},
 	NotTold:             {SeverityWarning, false, "A notification cannot be delivered", "`tidemark agent notify test` says what goes wrong"},
 
 	PointsDeleted:      {SeverityCritical, true, "Recovery points were deleted", "if nobody of yours did it: `tidemark points undelete` brings them back while their time of grace lasts"},

@@ -38,7 +38,7 @@ restoring a file is copying it.
 	app.Globals.Flags(root)
 	root.AddCommand(
 		newInit(app), newBackup(app), newPoints(app), newPolicy(app), newLs(app), newCat(app), newFind(app), newVersions(app), newDiff(app),
-		newMount(app), newServe(app), newRestore(app), newCheck(app), newPrune(app), newRepair(app), newVault(app), newKey(app), newDoctor(app), newTry(app), newVersion(app),
+		newMount(app), newServe(app), newRestore(app), newCheck(app), newProof(app), newPrune(app), newRepair(app), newVault(app), newKey(app), newDoctor(app), newTry(app), newVersion(app),
 		newAgent(app), newJobs(app), newAlerts(app), newOverview(app),
 	)
 	return root
