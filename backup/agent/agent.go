@@ -77,6 +77,9 @@ type Options struct {
 	Idle    time.Duration // how often to look at the clock; 0: each minute
 	Link    func() string // a way into the web page, for once; nil: there is none
 
+	// Look looks at repositories now and then; nil: nobody does.
+	Look Looker
+
 	// Send tells a notification; nil: as its target does.
 	Send func(context.Context, *notify.Target, *notify.Message) error
 
@@ -126,6 +129,7 @@ type Agent struct {
 	power    power.State
 	tidied   time.Time
 	reminded time.Time
+	looks    looks
 	ticked   time.Time
 }
 
@@ -315,6 +319,7 @@ func (a *Agent) tick(now time.Time) time.Duration {
 	a.listen(now)
 	a.tidy(now)
 	a.remind(now)
+	a.lookAround(now)
 	return a.untilNext(now)
 }
 

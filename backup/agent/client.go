@@ -10,12 +10,14 @@ import (
 	iofs "io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/tidemark-backup/tidemark/backup/journal"
 	"github.com/tidemark-backup/tidemark/backup/notify"
+	"github.com/tidemark-backup/tidemark/backup/report"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 )
 
@@ -57,14 +59,9 @@ func (c *Client) ask(ctx context.Context, method, path string, request, result a
 	if err != nil {
 		return fmt.Errorf("ask the agent: %w", err)
 	}
-	reply, err := c.http.Do(r)
-	switch {
-	case errors.Is(err, iofs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return ErrNotRunning
-	case errors.Is(err, iofs.ErrPermission):
-		return fmt.Errorf("ask the agent at %s: only the user that it runs as, and root, may: %w", c.path, fault.Denied)
-	case err != nil:
-		return fmt.Errorf("ask the agent: %w", err)
+	reply, err := c.do(r)
+	if err != nil {
+		return err
 	}
 	defer reply.Body.Close()
 	d := json.NewDecoder(io.LimitReader(reply.Body, maxAnswer))
@@ -79,6 +76,20 @@ func (c *Client) ask(ctx context.Context, method, path string, request, result a
 		return fmt.Errorf("read the agent's answer: %w", err)
 	}
 	return nil
+}
+
+// do sends a request, and says in words why nobody answers.
+func (c *Client) do(r *http.Request) (*http.Response, error) {
+	reply, err := c.http.Do(r)
+	switch {
+	case errors.Is(err, iofs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, ErrNotRunning
+	case errors.Is(err, iofs.ErrPermission):
+		return nil, fmt.Errorf("ask the agent at %s: only the user that it runs as, and root, may: %w", c.path, fault.Denied)
+	case err != nil:
+		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	return reply, nil
 }
 
 // Status asks how the agent stands.
@@ -163,4 +174,38 @@ func (c *Client) Page(ctx context.Context) (string, error) {
 func (c *Client) Notified(ctx context.Context) (list []notify.Status, err error) {
 	err = c.ask(ctx, http.MethodGet, "/notify", nil, &list)
 	return list, err
+}
+
+// Metrics asks how the agent stands, as Prometheus reads it.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/metrics", nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	reply, err := c.do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer reply.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(reply.Body, maxAnswer))
+	if err == nil && reply.StatusCode != http.StatusOK {
+		err = fmt.Errorf("it answers %s: %w", reply.Status, fault.Unavailable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent for metrics: %w", err)
+	}
+	return b, nil
+}
+
+// Places asks what is known of the repositories.
+func (c *Client) Places(ctx context.Context) (list []Place, err error) {
+	err = c.ask(ctx, http.MethodGet, "/places", nil, &list)
+	return list, err
+}
+
+// Gather asks for what a report of the time since a moment is made of. What the
+// configuration says of the policies is left out.
+func (c *Client) Gather(ctx context.Context, since time.Time) (in *report.Input, err error) {
+	err = c.ask(ctx, http.MethodGet, "/report?since="+url.QueryEscape(since.Format(time.RFC3339Nano)), nil, &in)
+	return in, err
 }

@@ -49,7 +49,7 @@ func (a *Agent) load(conf config.Config) error {
 				}
 			}
 		}
-		if err := forgetTargets(tx, &conf, now); err != nil {
+		if err := forgetSubjects(tx, &conf, now); err != nil {
 			return err
 		}
 		return tx.Resolve(journal.Configuration, "", "it was read", now)

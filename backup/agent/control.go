@@ -131,6 +131,15 @@ func (c *control) routes() http.Handler {
 		}
 		return struct{}{}, a.CloseAlert(id, q.Note)
 	}))
+	mux.HandleFunc("GET /metrics", a.answerMetrics)
+	handle("GET /places", func(*http.Request) (any, error) { return a.Places() })
+	handle("GET /report", func(r *http.Request) (any, error) {
+		since, err := time.Parse(time.RFC3339Nano, r.URL.Query().Get("since"))
+		if err != nil {
+			return nil, fmt.Errorf("since: %w: %w", err, fault.Invalid)
+		}
+		return a.Gather(since)
+	})
 	handle("GET /notify", func(*http.Request) (any, error) { return a.Notified() })
 	handle("POST /pause", func(r *http.Request) (any, error) {
 		var q pauseRequest

@@ -183,6 +183,9 @@ func (a *Agent) record(r *running, s *backup.Summary, err error, now time.Time) 
 		return writing
 	}
 	r.Job, r.over = j, true
+	if err == nil {
+		a.lookSoon(r.policy.Repository, now)
+	}
 	a.follow(r.policy, progress)
 	a.o.Log.Info("job ends", "job", j.ID, "policy", j.Policy, "state", j.State, "point", j.Point, "warnings", j.Warnings, "error", j.Error)
 	return nil

@@ -39,19 +39,37 @@ func (a *Agent) remind(now time.Time) {
 	}
 }
 
-// forgetTargets ends the alerts of those who are not told any more.
-func forgetTargets(tx *journal.Tx, conf *config.Config, now time.Time) error {
-	targets := conf.Notify.Targets()
+// subjects are the kinds of alerts that end with what they are of. Those that
+// concern security stay, until somebody ends them.
+var subjects = [...]journal.Kind{
+	journal.NotTold, journal.Unreachable, journal.Unscrubbed, journal.SpaceLow, journal.Certificate, journal.ClockWrong,
+}
+
+// forgetSubjects ends the alerts of what is not in the configuration any more.
+func forgetSubjects(tx *journal.Tx, conf *config.Config, now time.Time) error {
+	known, policies := map[string]bool{"": true}, map[string]bool{}
+	for _, t := range conf.Notify.Targets() {
+		known[t.Name] = true
+	}
+	for _, p := range planned(conf) {
+		known[p.Repository], policies[p.Name] = true, true
+	}
+	for _, path := range conf.Agent.Certificates {
+		known[path] = true
+	}
 	list, err := tx.Active()
 	if err != nil {
 		return err
 	}
 	for _, alert := range list {
-		known := slices.ContainsFunc(targets, func(t notify.Target) bool { return t.Name == alert.Subject })
-		if alert.Kind != journal.NotTold || known {
-			continue
+		const note = "it is not in the configuration any more"
+		switch {
+		case alert.Policy != "" && !policies[alert.Policy] && !alert.Kind.Security():
+			err = tx.Resolve(alert.Kind, alert.Policy, note, now)
+		case !known[alert.Subject] && slices.Contains(subjects[:], alert.Kind):
+			err = tx.ResolveOf(alert.Kind, alert.Subject, note, now)
 		}
-		if err := tx.ResolveOf(journal.NotTold, alert.Subject, "it is not in the configuration any more", now); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,9 @@ import (
 
 	"github.com/tidemark-backup/tidemark/backup"
 	"github.com/tidemark-backup/tidemark/backup/config"
+	"github.com/tidemark-backup/tidemark/backup/health"
 	"github.com/tidemark-backup/tidemark/backup/journal"
+	"github.com/tidemark-backup/tidemark/backup/notify"
 	"github.com/tidemark-backup/tidemark/platform/power"
 	"github.com/tidemark-backup/tidemark/repo"
 )
@@ -38,6 +40,11 @@ type world struct {
 	mu  sync.Mutex
 	did []string // what ran and when
 	do  func(context.Context, *Task) (*backup.Summary, error)
+
+	facts health.Facts // what looks at repositories find
+	lost  error        // or why they fail
+	mails []string     // "target: subject"
+	post  error        // why none can be sent
 }
 
 func newWorld(t *testing.T, text string) *world { return newWorldOf(t, 0, text) }
@@ -54,8 +61,14 @@ func newWorldSet(t *testing.T, set func(*Options), text string) *world {
 	return newWorldBy(t, 0, set, text)
 }
 
+// newWatched is a world in which repositories are looked at, too.
+func newWatched(t *testing.T, idle time.Duration, text string) *world {
+	return newWorldBy(t, idle, nil, text)
+}
+
 func newWorldBy(t *testing.T, idle time.Duration, set func(*Options), text string) *world {
 	w := &world{t: t, idle: idle, set: set, path: filepath.Join(t.TempDir(), "journal.db"), text: text}
+	w.facts = health.Facts{Entries: 7, Points: 7, Space: &health.Space{Free: 1 << 40, Total: 2 << 40, Stored: 1 << 30}}
 	w.do = func(ctx context.Context, _ *Task) (*backup.Summary, error) { return work(ctx, time.Minute, nil) }
 	w.start()
 	t.Cleanup(w.end)
@@ -97,8 +110,11 @@ func (w *world) start() {
 		w.mu.Unlock()
 		return do(ctx, t)
 	}
-	o := Options{Journal: w.journal, Run: run, Now: w.now, Zone: time.UTC, Log: slog.New(slog.DiscardHandler), Idle: w.idle}
-	w.set(&o)
+	o := Options{Journal: w.journal, Run: run, Now: w.now, Zone: time.UTC, Log: slog.New(slog.DiscardHandler), Idle: w.idle, Host: "h", Look: w.look, Send: w.send}
+	if w.set != nil {
+		o.Look = nil
+		w.set(&o)
+	}
 	w.agent, err = New(w.config(), o)
 	if err != nil {
 		w.t.Fatal(err)
@@ -106,6 +122,37 @@ func (w *world) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop, w.over = stop, make(chan error, 1)
 	go func() { w.over <- w.agent.Run(ctx) }()
+}
+
+// look answers as the test says.
+func (w *world) look(context.Context, string, Question) (*health.Facts, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.facts
+	space := *f.Space
+	f.Space = &space
+	return &f, w.lost
+}
+
+// send takes a notification, unless the test says that none arrives.
+func (w *world) send(_ context.Context, t *notify.Target, m *notify.Message) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.post == nil {
+		w.mails = append(w.mails, t.Name+": "+m.Subject)
+	}
+	return w.post
+}
+
+// told compares what was sent since the last call.
+func (w *world) told(want ...string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Equal(w.mails, want) {
+		w.t.Errorf("told %q, want %q", w.mails, want)
+	}
+	w.mails = nil
 }
 
 func (w *world) end() {

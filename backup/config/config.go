@@ -50,7 +50,40 @@ type Config struct {
 	Maintenance []Maintenance `toml:"maintenance"`
 	Mounts      []Mount       `toml:"mount"`
 	Shares      []Share       `toml:"share"`
+	Report      Report        `toml:"report"`
 }
+
+// Report is what reports need to know beside what happened.
+type Report struct {
+	Prices Prices `toml:"prices"`
+}
+
+// Prices are what a month costs, in whatever currency; zero: nothing.
+type Prices struct {
+	Currency      string  `toml:"currency"`       // as it is to be written, such as "EUR"
+	SmallInstance float64 `toml:"small_instance"` // a policy that backs up 50 GiB or less
+	Instance      float64 `toml:"instance"`       // one of up to 500 GiB, and each further 500
+	Storage       float64 `toml:"storage_gib"`    // a GiB that is stored
+}
+
+// resolveReport checks the prices. On an error it says where.
+func (c *Config) resolveReport(string) (place, error) {
+	p := &c.Report.Prices
+	for key, v := range map[string]float64{"small_instance": p.SmallInstance, "instance": p.Instance, "storage_gib": p.Storage} {
+		if v < 0 || v > maxPrice {
+			return place{"report", "prices", key}, fmt.Errorf("%v is no price", v)
+		}
+	}
+	if len(p.Currency) > maxCurrency {
+		return place{"report", "prices", "currency"}, fmt.Errorf("it has %d bytes, but %d are possible", len(p.Currency), maxCurrency)
+	}
+	return nil, nil
+}
+
+const (
+	maxPrice    = 1e9
+	maxCurrency = 10
+)
 
 // Vault is what is known of the place where the points are.
 type Vault struct {
@@ -159,7 +192,7 @@ func Parse(data []byte, name, home string) (Config, error) {
 	if _, err := schedule.NewTable(c.Restore.Throttle, time.UTC); err != nil {
 		return fail(lineOf(data, place{"restore", "throttle"}), "restore: %s", strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
 	}
-	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance, c.resolveShows, c.resolveNotify} {
+	for _, resolve := range []func(string) (place, error){c.resolvePolicies, c.resolveMaintenance, c.resolveShows, c.resolveNotify, c.resolveReport} {
 		if where, err := resolve(home); err != nil {
 			return fail(lineOf(data, where), "%s: %s", where, strings.TrimSuffix(err.Error(), ": "+fault.Invalid.Error()))
 		}

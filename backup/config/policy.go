@@ -55,6 +55,9 @@ type Agent struct {
 	Metered   string `toml:"metered"`
 	Nice      int    `toml:"nice"`    // 0 to 19: how far others go before it at the processor
 	IdleIO    bool   `toml:"idle_io"` // it gets the disk when nobody else wants it
+	Metrics   string `toml:"metrics"` // loopback address for Prometheus; "": only on the socket
+
+	Certificates []string `toml:"certificates"` // absolute; files whose end is an alert
 }
 
 // What a policy does on battery, or on a metered network.
@@ -133,6 +136,19 @@ func (a *Agent) resolve(home string) (place, error) {
 	}
 	if err := absolute(&a.Socket, home); err != nil {
 		return place{"agent", "socket"}, err
+	}
+	if a.Metrics != "" {
+		if err := checkLoopback("metrics", a.Metrics); err != nil {
+			return place{"agent", "metrics"}, err
+		}
+	}
+	for i := range a.Certificates {
+		if a.Certificates[i] == "" {
+			return place{"agent", "certificates"}, errors.New("an empty path")
+		}
+		if err := absolute(&a.Certificates[i], home); err != nil {
+			return place{"agent", "certificates"}, err
+		}
 	}
 	if _, err := schedule.NewTable(a.Throttle, time.UTC); err != nil {
 		return place{"agent", "throttle"}, err

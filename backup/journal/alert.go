@@ -41,6 +41,9 @@ type Alert struct {
 	Told     time.Time `json:"told,omitzero"`  // when it was last announced
 }
 
+// Worse says whether a severity matters more than another.
+func (s Severity) Worse(other Severity) bool { return s.weight() > other.weight() }
+
 // weight orders severities.
 func (s Severity) weight() int {
 	switch s {
@@ -65,7 +68,7 @@ func (t *Tx) Raise(a Alert, now time.Time) error {
 		return err
 	}
 	if old != nil {
-		worse := a.Severity.weight() > old.Severity.weight()
+		worse := a.Severity.Worse(old.Severity)
 		old.Text, old.Job, old.Severity, old.Last = a.Text, a.Job, a.Severity, now
 		old.Count++
 		if worse {
@@ -174,6 +177,11 @@ func (t *Tx) Closed(kind Kind, policy string) (time.Time, error) {
 // IsActive says whether an alert of the kind is active for the policy.
 func (t *Tx) IsActive(kind Kind, policy string) bool {
 	return t.tx.Bucket([]byte("active")).Get(activeKey(kind, policy, "")) != nil
+}
+
+// ActiveOf returns the active alert of the kind and subject, nil if there is none.
+func (t *Tx) ActiveOf(kind Kind, subject string) (*Alert, error) {
+	return t.active(activeKey(kind, "", subject))
 }
 
 // IsActiveOf says whether an alert of the kind is active for the subject.

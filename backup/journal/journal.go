@@ -13,6 +13,8 @@
 //	policies  name → Progress as JSON
 //	alerts    number → Alert as JSON
 //	active    kind, policy and subject → number of the active alert
+//	places    address of a repository → what is known of its place, as JSON
+//	samples   address and day → how much room it had, as JSON
 //	outbox    number → Event as JSON, until all who want to know it do
 //
 // One process has the journal open at a time; others ask that one.
@@ -157,7 +159,7 @@ const patience = time.Second
 const format = "tidemark journal 1"
 
 // bucketNames are the parts of the file.
-var bucketNames = [...]string{"meta", "jobs", "warnings", "policies", "alerts", "active", "outbox"}
+var bucketNames = [...]string{"meta", "jobs", "warnings", "policies", "alerts", "active", "outbox", "places", "samples"}
 
 // Journal is an open journal.
 type Journal struct {

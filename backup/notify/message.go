@@ -169,7 +169,7 @@ func (s *Sender) writeJob(b *strings.Builder, e *journal.Event) {
 		fmt.Fprintf(b, " since %s.\n", s.when(j.Started))
 		return
 	}
-	fmt.Fprintf(b, " at %s, after %s.\n", s.when(j.Ended), j.Ended.Sub(j.Started).Round(time.Second))
+	fmt.Fprintf(b, " at %s, after %s.\n", s.when(j.Ended), j.Ended.Sub(j.Started).Round(100*time.Millisecond))
 	if j.Error != "" {
 		fmt.Fprintf(b, "\n%s\n", j.Error)
 		return

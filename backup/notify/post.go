@@ -47,11 +47,11 @@ type Post struct {
 // line is how it goes with a target.
 type line struct {
 	busy    bool
+	fresh   bool      // an alert of an agent before may say that it fails
 	attempt int       // failures in a row
 	next    time.Time // not before
 	since   time.Time // of the first of them
 	err     error     // of the last
-	failed  uint64    // event whose message failed last: others are tried first
 }
 
 // New returns a Post that tells nobody yet.
@@ -76,7 +76,7 @@ func (p *Post) Configure(c Config) {
 	for i := range p.targets {
 		name := p.targets[i].Name
 		if lines[name] = p.lines[name]; lines[name] == nil {
-			lines[name] = &line{}
+			lines[name] = &line{fresh: true}
 		}
 		lines[name].next, lines[name].attempt = time.Time{}, 0
 	}
@@ -207,31 +207,36 @@ func (p *Post) outbox(now time.Time) ([]*journal.Event, error) {
 	})
 }
 
-// deliver sends what is planned for one target, until one message fails.
+// refusals is how many messages may fail in a row before the target counts as
+// away: one that is refused for what is in it keeps no other back.
+const refusals = 3
+
+// deliver sends what is planned for one target, in order.
 func (p *Post) deliver(ctx context.Context, t Target, l *line, s *Sender, plan Outline) {
 	defer p.nudge()
-	err := p.told(&t, plan.Skip...)
-	failed := uint64(0)
-	for _, letter := range rotate(plan.Letters, p.lastFailed(l)) {
-		if err != nil || ctx.Err() != nil {
+	first := p.told(&t, plan.Skip...)
+	failed := 0
+	for _, letter := range plan.Letters {
+		if failed == refusals || ctx.Err() != nil {
 			break
 		}
-		if err = p.o.Send(ctx, &t, s.Message(letter)); err != nil {
-			failed = letter[0].ID
-			break
+		err := p.o.Send(ctx, &t, s.Message(letter))
+		if err == nil {
+			failed = 0
+			err = p.told(&t, ids(letter)...)
+		} else {
+			failed++
 		}
-		ids := make([]uint64, len(letter))
-		for i, e := range letter {
-			ids[i] = e.ID
+		if first == nil {
+			first = err
 		}
-		err = p.told(&t, ids...)
 	}
 	if ctx.Err() != nil {
-		err = nil // the agent ends, and that is why
+		first = nil // the agent ends, and that is why
 	}
 	p.mu.Lock()
 	l.busy = false
-	note := p.note(&t, l, failed, err, p.o.Now())
+	note := p.note(&t, l, first, p.o.Now())
 	p.mu.Unlock()
 	if note != nil {
 		if err := p.o.Journal.Update(note); err != nil {
@@ -240,41 +245,32 @@ func (p *Post) deliver(ctx context.Context, t Target, l *line, s *Sender, plan O
 	}
 }
 
-func (p *Post) lastFailed(l *line) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return l.failed
-}
-
-// rotate puts the message that failed last at the end: one that a server
-// refuses for what is in it must not keep the others back.
-func rotate(letters [][]*journal.Event, failed uint64) [][]*journal.Event {
-	i := slices.IndexFunc(letters, func(l []*journal.Event) bool { return l[0].ID == failed })
-	if i < 0 {
-		return letters
+func ids(letter []*journal.Event) []uint64 {
+	list := make([]uint64, len(letter))
+	for i, e := range letter {
+		list[i] = e.ID
 	}
-	return append(slices.Delete(slices.Clone(letters), i, i+1), letters[i])
+	return list
 }
 
 // note remembers how it went. What it returns is for the journal.
-func (p *Post) note(t *Target, l *line, failed uint64, err error, now time.Time) func(*journal.Tx) error {
+func (p *Post) note(t *Target, l *line, err error, now time.Time) func(*journal.Tx) error {
 	if err == nil {
 		was := l.err != nil
-		l.attempt, l.next, l.since, l.err, l.failed = 0, time.Time{}, time.Time{}, nil, 0
+		l.attempt, l.next, l.since, l.err = 0, time.Time{}, time.Time{}, nil
+		if !was && !l.fresh {
+			return nil
+		}
+		l.fresh = false
 		if was {
 			p.o.Log.Info("notified again", "target", t.Name)
 		}
-		return func(tx *journal.Tx) error {
-			if !tx.IsActiveOf(journal.NotTold, t.Name) {
-				return nil
-			}
-			return tx.ResolveOf(journal.NotTold, t.Name, "it was notified", now)
-		}
+		return func(tx *journal.Tx) error { return tx.ResolveOf(journal.NotTold, t.Name, "it was notified", now) }
 	}
 	if l.attempt++; l.attempt == 1 {
 		l.since = now
 	}
-	l.err, l.failed = err, failed
+	l.err = err
 	l.next = now.Add(min(lastWait, firstWait<<min(l.attempt-1, 16)))
 	p.o.Log.Warn("cannot notify; trying again", "target", t.Name, "attempt", l.attempt, "at", l.next, "error", err)
 	if now.Sub(l.since) < silence {
@@ -282,8 +278,8 @@ func (p *Post) note(t *Target, l *line, failed uint64, err error, now time.Time)
 	}
 	text := fmt.Sprintf("%s was not notified since %s: %v", t.Name, l.since.In(p.o.Zone).Format(time.DateTime), err)
 	return func(tx *journal.Tx) error {
-		if tx.IsActiveOf(journal.NotTold, t.Name) {
-			return nil
+		if active, err := tx.ActiveOf(journal.NotTold, t.Name); err != nil || active != nil {
+			return err
 		}
 		return tx.Raise(journal.Alert{Kind: journal.NotTold, Subject: t.Name, Text: text}, now)
 	}

@@ -166,11 +166,15 @@ func TestPost(t *testing.T) {
 		o.pass(2 * time.Hour)
 		o.told() // a target that fails is a warning, which b did not want
 		active := func() bool {
-			var is bool
-			if err := o.journal.View(func(tx *journal.Tx) error { is = tx.IsActiveOf(journal.NotTold, "a"); return nil }); err != nil {
+			var is *journal.Alert
+			err := o.journal.View(func(tx *journal.Tx) (err error) {
+				is, err = tx.ActiveOf(journal.NotTold, "a")
+				return err
+			})
+			if err != nil {
 				t.Error(err)
 			}
-			return is
+			return is != nil
 		}
 		if !active() {
 			t.Error("that nobody is told is no alert")

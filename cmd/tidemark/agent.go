@@ -39,7 +39,7 @@ runs it in the foreground.`,
 		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app), newAgentUnlock(app), newAgentLock(app), newAgentPage(app), newAgentNotify(app),
+	c.AddCommand(newAgentRun(app), newAgentStatus(app), newAgentPause(app), newAgentResume(app), newAgentReload(app), newAgentUnlock(app), newAgentLock(app), newAgentPage(app), newAgentNotify(app), newAgentMetrics(app),
 		newAgentInstall(app), newAgentUninstall(app), newAgentStart(app), newAgentStop(app))
 	return c
 }
@@ -94,7 +94,7 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 		return err
 	}
 	e := engine(app)
-	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version, Host: hostOf(), Power: power.Read}
+	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version, Host: hostOf(), Look: e.Look, Power: power.Read}
 	e.Unlocked = &agent.Unlocked{}
 	o.Unlocked, o.Verify, o.Keep = e.Unlocked, e.Verify, (&keeper{app: app, log: log}).keep
 	web, door, err := webPage(ctx, app, e)
@@ -114,6 +114,7 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 	group.Go(func() error { return a.Run(ctx) })
 	group.Go(func() error { return agent.Serve(ctx, l, a, reload) })
 	group.Go(func() error { reloadOnHangup(ctx, a, reload); return nil })
+	group.Go(func() error { return serveMetrics(ctx, a, conf.Agent.Metrics) })
 	if web != nil {
 		group.Go(func() error { return web.Serve(ctx, a) })
 	}

@@ -119,7 +119,8 @@ func runNotifyTest(ctx context.Context, app *cli.App, names []string) error {
 		err = app.JSON(list)
 	}
 	if failed > 0 {
-		err = errors.Join(err, fmt.Errorf("notify: %d of %d could not be told: %w", failed, len(list), fault.Unavailable))
+		err = errors.Join(err, cli.Hint(fmt.Errorf("notify: %d of %d could not be told: %w", failed, len(list), fault.Unavailable),
+			"mend what is named, below [notify] in %s", configPath(app)))
 	}
 	return err
 }

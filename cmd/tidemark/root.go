@@ -39,7 +39,7 @@ restoring a file is copying it.
 	root.AddCommand(
 		newInit(app), newBackup(app), newPoints(app), newPolicy(app), newLs(app), newCat(app), newFind(app), newVersions(app), newDiff(app),
 		newMount(app), newServe(app), newRestore(app), newCheck(app), newProof(app), newPrune(app), newRepair(app), newVault(app), newKey(app), newDoctor(app), newTry(app), newVersion(app),
-		newAgent(app), newJobs(app), newAlerts(app), newOverview(app),
+		newAgent(app), newJobs(app), newAlerts(app), newOverview(app), newReport(app),
 	)
 	return root
 }
