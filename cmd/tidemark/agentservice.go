@@ -125,9 +125,6 @@ shows how the policies are.`,
 				}
 			}
 			status, err := agentClient(app).Status(c.Context())
-			if err != nil && !errors.Is(err, agent.ErrNotRunning) {
-				return err
-			}
 			j.Agent, j.Running = status, err == nil
 			if app.Globals.JSON {
 				return errors.Join(app.JSON(j), notRunning(err))

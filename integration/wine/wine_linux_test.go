@@ -179,7 +179,28 @@ func TestTheProgramForWindows(t *testing.T) {
 	t.Run("serve", func(t *testing.T) { w.serve(large) })
 	t.Run("mount", func(t *testing.T) { w.mount() })
 	t.Run("doctor", func(t *testing.T) { w.doctor() })
+	t.Run("service", func(t *testing.T) { w.service() })
 	t.Run("suites", w.suites)
+}
+
+// service goes to Wine's service control manager. The agent itself needs sockets
+// of the family that Wine 8 has not, so it is not started.
+func (w *windows) service() {
+	w.write("config.toml", "[[policy]]\nname = 'ann'\nrepository = 'C:\\vault'\npaths = ['C:\\users\\ann']\n")
+	agent := func(args ...string) (string, int) {
+		return w.run(w.command("wine", append(append(w.flags(), "--config", `C:\config.toml`, "agent"), args...)...))
+	}
+	for _, step := range []struct {
+		command, says string
+		code          int
+	}{
+		{"status", "service: not installed", 1}, {"install", "installed", 0}, {"status", "service: stopped", 1},
+		{"install", "already exists", 1}, {"uninstall", "uninstalled", 0}, {"status", "service: not installed", 1}, {"uninstall", "not", 4},
+	} {
+		if out, code := agent(step.command); code != step.code || step.code != 0 && !strings.Contains(out, step.says) {
+			w.t.Errorf("agent %s: %d: %s", step.command, code, out)
+		}
+	}
 }
 
 func (w *windows) serve(large string) {

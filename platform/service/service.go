@@ -49,8 +49,11 @@ func (nothing) Stop(service.Service) error  { return nil }
 
 func (s *Service) open() (service.Service, error) {
 	options := service.KeyValue{"UserService": s.User, "RunAtLoad": true, "OnFailure": "restart"}
-	if System() == "linux-systemd" {
+	switch System() {
+	case "linux-systemd":
 		options["SystemdScript"] = s.Unit()
+	case "darwin-launchd":
+		options["LaunchdConfig"] = s.Plist()
 	}
 	v, err := service.New(nothing{}, &service.Config{
 		Name: s.Name, DisplayName: s.Title, Description: s.Title, Executable: s.Program, Arguments: s.Args, Option: options,
@@ -68,7 +71,7 @@ func (s *Service) do(what string, act func(service.Service) error) error {
 		err = act(v)
 	}
 	switch {
-	case errors.Is(err, service.ErrNotInstalled):
+	case errors.Is(err, service.ErrNotInstalled), err != nil && strings.Contains(err.Error(), "is not installed"):
 		err = fmt.Errorf("it is not installed: %w", fault.NotExist)
 	case err != nil && strings.Contains(err.Error(), "already exists"):
 		err = fmt.Errorf("%w: %w", err, fault.Exist)
@@ -171,7 +174,7 @@ CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER 
 
 // quote writes a word as systemd reads it back.
 func quote(word string) string {
-	word = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "\n", `\n`).Replace(word)
+	word = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "\n", `\n`, "{{", `{\x7b`).Replace(word) // {{ is for who takes it for a template
 	if strings.ContainsAny(word, " \t'\"\\;") || word == "" {
 		return `"` + word + `"`
 	}

@@ -1,9 +1,11 @@
 package service
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,12 +35,13 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// verify asks systemd.
+// verify asks systemd, which needs no machine that runs it for that: whether the
+// unit is right, and how far a service is that it would harm.
 func verify(t *testing.T, s *Service, unit string) {
 	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		return
+		t.Skip("there is no systemd-analyze here")
 	}
 	path := filepath.Join(t.TempDir(), s.Name+".service")
 	if err := os.WriteFile(path, []byte(unit), 0o644); err != nil {
@@ -52,5 +55,45 @@ func verify(t *testing.T, s *Service, unit string) {
 	}
 	if err != nil && len(out) == 0 {
 		t.Error(err)
+	}
+	if s.User {
+		return // a user's service has no more rights than its user
+	}
+	// 10 is a service with all rights, 9.6 is "UNSAFE".
+	out, err = exec.Command(analyze, "security", "--offline=true", "--threshold=60", "--no-pager", path).CombinedOutput()
+	if err != nil {
+		t.Errorf("more exposed than a program that reads every file need be: %v\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	t.Log(lines[len(lines)-1])
+}
+
+// TestPlist has Python, which knows the format, read the property list.
+func TestPlist(t *testing.T) {
+	for _, user := range []bool{false, true} {
+		s := &Service{Name: "tidemark", Title: "Tidemark backup agent", Program: "/Applications/a & b/tidemark", Args: []string{"agent", "run", "--config", "/Users/ü/<c> {{x}}.toml"}, User: user}
+		cmd := exec.Command("python3", "-c", "import json, plistlib, sys; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))")
+		cmd.Stdin = strings.NewReader(s.Plist())
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, s.Plist())
+		}
+		var list struct {
+			Label             string
+			ProgramArguments  []string
+			RunAtLoad         bool
+			KeepAlive         struct{ SuccessfulExit *bool }
+			ExitTimeOut, Nice int
+			Umask             int
+			StandardErrorPath string
+		}
+		if err := json.Unmarshal(out, &list); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(list.ProgramArguments, append([]string{s.Program}, s.Args...)) || list.Label != "tidemark" || !list.RunAtLoad ||
+			list.KeepAlive.SuccessfulExit == nil || *list.KeepAlive.SuccessfulExit || list.Umask != 0o077 || list.Nice != 10 || list.ExitTimeOut < 60 ||
+			(list.StandardErrorPath == "") != user {
+			t.Errorf("user %v: %s", user, out)
+		}
 	}
 }
