@@ -61,13 +61,10 @@ func (s *State) step(seconds int64) {
 
 // time returns the time of an entry that is written when clocks say so; jumped
 // says that it stands still because the place's is not believed. The first
-// entry has none before it to be held against: where the clocks are apart it
-// takes the earlier one. A time that is too early ends with the operator's word
-// and has ended nobody's life; one that is too late suspends expiry.
+// entry has none before it to be held against: the place is believed. If its
+// clock is wrong expiry is suspended until it is right and the operator says so.
 func (s *State) time(r Reading) (at int64, jumped bool) {
 	switch place := r.Place; {
-	case s.Head.Number == 0 && apart(place-r.Machine):
-		return clamp(min(place, r.Machine)), false
 	case s.Head.Number == 0:
 		return clamp(place), false
 	case place <= s.Head.Time:
