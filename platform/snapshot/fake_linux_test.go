@@ -83,7 +83,7 @@ func TestZFS(t *testing.T) {
 		"zfs list -H -t snapshot -o name tank@"+Prefix+"ID-0", "zfs destroy tank@"+Prefix+"ID-0")
 
 	// A folder of a dataset, and one snapshot that fails.
-	asked = fakes(t, map[string]string{"zfs": "[ $1 != snapshot ] || { echo cannot create snapshot: out of space >&2; exit 1; }"})
+	fakes(t, map[string]string{"zfs": "[ $1 != snapshot ] || { echo cannot create snapshot: out of space >&2; exit 1; }"})
 	s, err = take(t, Options{Paths: []string{filepath.Join(dir, "tank/home/ann")}}, mounts...)
 	if err != nil || len(s.Live) != 1 || !strings.Contains(s.Live[0].Why, "out of space") || s.Elsewhere != nil {
 		t.Errorf("%+v, %v", s, err)

@@ -232,7 +232,8 @@ func (h *handle) openNow() (int, error) {
 }
 
 func (h *handle) openIn(up int) (int, error) {
-	fd, err := -1, error(nil)
+	var fd int
+	var err error
 	if at, ok := h.t.places.of(h.path); ok {
 		fd, err = h.t.openat(unix.AT_FDCWD, at, false, folderFlags)
 	} else {
