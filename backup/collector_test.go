@@ -223,6 +223,30 @@ func appendNeed(needs []live.Need, id pack.ID, masks []uint8) []live.Need {
 	return append(needs, n)
 }
 
+// turns are runs that writers may begin. A collector's round allows a few: what
+// writers who are faster leave makes each round longer than the one before, and
+// a test of twelve rounds has no end.
+type turns chan struct{}
+
+func (t turns) allow() {
+	for range cap(t) {
+		select {
+		case t <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wait returns false if there is no more to come.
+func (t turns) wait(ctx context.Context) bool {
+	select {
+	case <-t:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // Writers and a collector at work on one store, without lock or clock: every
 // point that is there at the end is whole.
 func TestWritersBesideACollector(t *testing.T) {
@@ -239,6 +263,7 @@ func TestWritersBesideACollector(t *testing.T) {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	points, failed := 0, map[string]int{}
+	turns := make(turns, 6)
 	for w := range 3 {
 		other := *m
 		other.src = filepath.Join(t.TempDir(), "src")
@@ -248,7 +273,7 @@ func TestWritersBesideACollector(t *testing.T) {
 		}
 		group.Go(func() {
 			random := rand.New(rand.NewPCG(2, uint64(w)))
-			for n := 0; ctx.Err() == nil; n++ {
+			for n := 0; turns.wait(ctx); n++ {
 				err := other.work(ctx, random, n)
 				mu.Lock()
 				if points++; err != nil {
@@ -260,6 +285,7 @@ func TestWritersBesideACollector(t *testing.T) {
 		})
 	}
 	for range rounds {
+		turns.allow()
 		c.collect()
 		time.Sleep(time.Duration(c.random.IntN(150)) * time.Millisecond)
 	}

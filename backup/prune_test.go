@@ -216,6 +216,7 @@ func TestWritersBesidePrunes(t *testing.T) {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	points := 0
+	turns := make(turns, 4)
 	for w := range 2 {
 		writer := *m
 		writer.src = filepath.Join(t.TempDir(), "src")
@@ -223,7 +224,7 @@ func TestWritersBesidePrunes(t *testing.T) {
 		writer.state = t.TempDir()
 		group.Go(func() {
 			random := rand.New(rand.NewPCG(5, uint64(w)))
-			for n := 0; ctx.Err() == nil; n++ {
+			for n := 0; turns.wait(ctx); n++ {
 				if err := writer.work(ctx, random, n); err == nil {
 					mu.Lock()
 					points++
@@ -234,6 +235,7 @@ func TestWritersBesidePrunes(t *testing.T) {
 	}
 	deleted, compacted := 0, 0
 	for range rounds {
+		turns.allow()
 		var both sync.WaitGroup
 		for _, k := range []*keeper{k, &other} {
 			both.Go(func() {
