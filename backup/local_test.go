@@ -96,7 +96,7 @@ func TestCopiesNotUsedAnyMore(t *testing.T) {
 		t.Errorf("%d copies are kept after a year", n)
 	}
 	run(top, time.Now().Add(401*24*time.Hour))
-	if paths := m.copyFiles(""); len(paths) != 4 {
+	if paths := m.copyFiles(""); len(paths) != 5 { // lock, state, history, and two of the copy
 		t.Errorf("left: %v", paths)
 	}
 	left, err := filepath.Glob(filepath.Join(m.local().Dir, "needed", "*"))

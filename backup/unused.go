@@ -88,5 +88,5 @@ func removeCopy(top, name string) {
 
 // ours says whether a copy has a file of that name.
 func ours(name string) bool {
-	return name == "state" || name == "lock" || strings.HasPrefix(name, "pages-") || strings.HasPrefix(name, "side-")
+	return name == "state" || name == "lock" || name == historyName || strings.HasPrefix(name, "pages-") || strings.HasPrefix(name, "side-")
 }

@@ -198,7 +198,9 @@ func (w *watch) hold(ctx context.Context, sequences []uint64, reason string) err
 
 const maxHistory = 1 << 20 // bytes
 
-func historyPath(dir string) string { return filepath.Join(dir, "history.json") }
+const historyName = "history.json"
+
+func historyPath(dir string) string { return filepath.Join(dir, historyName) }
 
 // readHistory returns what runs before saw; one that cannot be read is as good
 // as none.
