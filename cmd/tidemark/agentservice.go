@@ -27,7 +27,7 @@ func agentService(app *cli.App) (*service.Service, error) {
 	s := &service.Service{
 		Name: serviceName, Title: "Tidemark backup agent", Program: program,
 		Args: []string{"agent", "run", "--config", path, "--cache-dir", app.Globals.CacheDir},
-		User: os.Geteuid() > 0, Writable: []string{app.Globals.CacheDir},
+		User: os.Geteuid() > 0, Writable: []string{app.Globals.CacheDir}, Mounts: len(app.Globals.Config.Mounts) > 0,
 	}
 	for _, p := range app.Globals.Config.Policies {
 		if at := strings.TrimPrefix(p.Repository, "file://"); filepath.IsAbs(at) {
@@ -46,6 +46,10 @@ func newAgentInstall(app *cli.App) *cobra.Command {
 systemd, launchd, or Windows. It runs this program, where it is now, with the
 configuration and the --cache-dir of this call. "agent start" starts it.
 
+For systemd the unit is hardened. What keeps a service apart from the file
+systems of others is left out where the configuration has a [[mount]]: install
+again after adding the first one.
+
 --print shows the unit for systemd, and installs nothing.`,
 		Example: `  tidemark agent install --config /etc/tidemark/config.toml
   tidemark agent install --print`,
@@ -59,7 +63,7 @@ configuration and the --cache-dir of this call. "agent start" starts it.
 				app.Printf("%s", s.Unit())
 				return nil
 			}
-			if len(app.Globals.Config.Policies) == 0 {
+			if c := &app.Globals.Config; len(c.Policies)+len(c.Maintenance)+len(c.Mounts)+len(c.Shares) == 0 {
 				return cli.Hint(cli.Usage("the configuration has no policies"), "write a [[policy]] table into %s", configPath(app))
 			}
 			return done(app, s.Install(), "installed")

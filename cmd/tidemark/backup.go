@@ -60,10 +60,10 @@ of btrfs, LVM and ZFS, and from shadow copies on Windows. They are always
 removed, if need be by the next run. What cannot be frozen is named, and read
 live.
 
-A run in which an unusual share of the files came to look encrypted, or was given
-a suffix that known ransomware gives, is told (exit code 3), its point and those
-that follow are marked, and the good points before do not expire any more, until
---trust, and "points release", say that it is fine.
+A run in which an unusual share of the files came to look encrypted, or was
+given a suffix that known ransomware gives, is told (exit code 3), its point and
+those that follow are marked, and the good points before do not expire any more,
+until --trust, and "points release", say that it is fine.
 
 --stdin saves what a program prints, with no file in between. Let the shell
 report a program that fails (set -o pipefail): its end looks like any other.`,

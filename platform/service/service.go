@@ -24,6 +24,7 @@ type Service struct {
 	Args        []string // of the program
 	User        bool     // of this user alone, where the host can do that
 	Writable    []string // folders that it must be able to write to
+	Mounts      bool     // it shows folders to others
 }
 
 // Status is how a service stands.
@@ -140,11 +141,16 @@ IOSchedulingPriority=7
 	wanted := "multi-user.target"
 	if s.User {
 		wanted = "default.target"
-		b.WriteString("NoNewPrivileges=yes\nLockPersonality=yes\nRestrictRealtime=yes\nSystemCallArchitectures=native\n")
+		if !s.Mounts { // fusermount3 has the rights of its owner, which any of these takes from it
+			b.WriteString("NoNewPrivileges=yes\nLockPersonality=yes\nRestrictRealtime=yes\nSystemCallArchitectures=native\n")
+		}
 	} else {
 		b.WriteString(hardened)
-		for _, folder := range s.Writable {
-			fmt.Fprintf(&b, "ReadWritePaths=-%s\n", quote(folder))
+		if !s.Mounts {
+			b.WriteString(apart)
+			for _, folder := range s.Writable {
+				fmt.Fprintf(&b, "ReadWritePaths=-%s\n", quote(folder))
+			}
 		}
 	}
 	fmt.Fprintf(&b, "\n[Install]\nWantedBy=%s\n", wanted)
@@ -154,14 +160,9 @@ IOSchedulingPriority=7
 // hardened is what a service of root gives up. What would hide or change files
 // (PrivateTmp, PrivateDevices, ProtectHome, ProtectKernelModules) is left out on
 // purpose: a backup must see what is there. Identities may be changed, for hooks
-// such as "runuser -u postgres".
+// such as "runuser -u postgres". ProtectClock, which the list of capabilities and
+// the filter stand for, would take devices away, of snapshots and of FUSE.
 const hardened = `NoNewPrivileges=yes
-ProtectSystem=full
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
 LockPersonality=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -170,6 +171,15 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @reboot @swap
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETUID CAP_SETGID CAP_SYS_ADMIN CAP_SYS_NICE CAP_SYS_RESOURCE
+`
+
+// apart is what gives a service a view of its own on the file systems: what it
+// mounts there nobody else would see.
+const apart = `ProtectSystem=full
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
 `
 
 // quote writes a word as systemd reads it back.
