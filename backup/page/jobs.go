@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -157,6 +158,9 @@ type alertRow struct {
 	Do string
 }
 
+// About is what the alert is about.
+func (a *alertRow) About() string { return cmp.Or(a.Policy, a.Subject) }
+
 // shownAlerts is how many ended alerts a page has at most.
 const shownAlerts = 200
 
@@ -168,7 +172,7 @@ func (q *request) alerts() error {
 		return err
 	}
 	for i := range list {
-		row := alertRow{list[i], whatToDo(&list[i])}
+		row := alertRow{list[i], sentence(list[i].Kind.Advice())}
 		switch {
 		case row.Active:
 			d.Active = append(d.Active, row)

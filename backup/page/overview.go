@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -116,12 +117,14 @@ func (q *request) overview() error {
 		return err
 	}
 	silent := map[string]bool{}
+	low := false // somebody was told already
 	for i := range alerts {
 		a := &alerts[i]
 		silent[a.Policy] = silent[a.Policy] || a.Kind == journal.Silent
-		n := need{Severity: a.Severity, What: a.Kind.Text(), Text: a.Text, Do: whatToDo(a), Href: "alerts", Link: "to the alert"}
-		if a.Policy != "" {
-			n.What += ": " + a.Policy
+		low = low || a.Kind == journal.SpaceLow
+		n := need{Severity: a.Severity, What: a.Kind.Text(), Text: a.Text, Do: sentence(a.Kind.Advice()), Href: "alerts", Link: "to the alert"}
+		if subject := cmp.Or(a.Policy, a.Subject); subject != "" {
+			n.What += ": " + subject
 		}
 		if a.Job != 0 {
 			n.Href, n.Link = fmt.Sprintf("jobs/%d", a.Job), fmt.Sprintf("to job %d", a.Job)
@@ -140,7 +143,7 @@ func (q *request) overview() error {
 	}
 	d.Spaces = q.spaces()
 	for i := range d.Spaces {
-		if r := &d.Spaces[i]; r.Tight {
+		if r := &d.Spaces[i]; r.Tight && !low {
 			d.Needs = append(d.Needs, need{Severity: journal.SeverityWarning, What: "Little room is left", Text: r.Text, Href: "charts", Link: "to the charts",
 				Do: "Keep fewer points (`tidemark policy set`), run `tidemark prune`, or make room."})
 		}
@@ -165,25 +168,6 @@ func pauseText(f *frame, p journal.Pause) string {
 		return "No job begins until somebody resumes it."
 	}
 	return "No job begins until " + f.When(p.Until) + "."
-}
-
-// whatToDo says what helps against what an alert tells.
-func whatToDo(a *journal.Alert) string {
-	switch a.Kind {
-	case journal.BackupFailed:
-		return "Look at the job’s error, mend its cause, and run the policy now."
-	case journal.BackupWarnings:
-		return "Look at which files were left out, and exclude them or give the agent the right to read them."
-	case journal.Silent:
-		return "See why no run came to its end: was the machine off, or is the place of the repository away?"
-	case journal.Damage:
-		return "`tidemark repair` heals what can be healed, from a replica or out of the repository itself, and names the files that cannot."
-	case journal.MaintenanceFailed, journal.MaintenanceWarnings:
-		return "Look at the job’s error; `jobs start` runs it again."
-	case journal.Configuration:
-		return "Mend the line of the configuration that is named, then `tidemark agent reload`. The one before is in force."
-	}
-	return "Look at the alert."
 }
 
 // spaces tells how much room there is where repositories lie in folders.

@@ -51,6 +51,7 @@ import (
 type Options struct {
 	Dir        string                                // what this machine keeps of repositories
 	Passphrase func(context.Context) ([]byte, error) // for a machine that keeps no keys; nil: people are asked
+	Told       func(address string) []byte           // a passphrase that somebody has told the agent; nil: nobody can
 	Now        func() time.Time
 	Zone       *time.Location
 	Log        *slog.Logger

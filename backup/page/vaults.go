@@ -197,17 +197,22 @@ func (vs *vaults) watch(ctx context.Context) {
 		case <-ctx.Done():
 			over = true
 		}
-		var idle []string
-		vs.mu.Lock()
-		for address, v := range vs.open {
-			if over || v.users == 0 && vs.page.o.Now().Sub(v.used) > vaultIdle {
-				idle = append(idle, address)
-			}
+		vs.endIdle(over)
+	}
+}
+
+// endIdle closes repositories that nobody looks at, or all.
+func (vs *vaults) endIdle(all bool) {
+	var idle []string
+	vs.mu.Lock()
+	for address, v := range vs.open {
+		if all || v.users == 0 && vs.page.o.Now().Sub(v.used) > vaultIdle {
+			idle = append(idle, address)
 		}
-		vs.mu.Unlock()
-		for _, address := range idle {
-			vs.end(address)
-		}
+	}
+	vs.mu.Unlock()
+	for _, address := range idle {
+		vs.end(address)
 	}
 }
 
@@ -234,13 +239,8 @@ func (p *Page) openVault(ctx context.Context, at place) (*vault, error) {
 	if _, err := v.Grant(ctx, v.local); err != nil {
 		return fail(err)
 	}
-	if !v.CanRead() && p.o.Passphrase != nil {
-		passphrase, err := p.o.Passphrase(ctx)
-		if err == nil {
-			_, err = v.Unlock(ctx, passphrase)
-			debug.FreeOSMemory()
-		}
-		if err != nil {
+	if !v.CanRead() {
+		if err := p.unlockKnown(ctx, v); err != nil {
 			p.o.Log.Warn("the web page cannot use the passphrase", "repository", at.Address, "error", err)
 		}
 	}
@@ -250,6 +250,23 @@ func (p *Page) openVault(ctx context.Context, at place) (*vault, error) {
 	}
 	p.display(v)
 	return v, nil
+}
+
+// unlockKnown tries the passphrases that the agent has been told, or has.
+func (p *Page) unlockKnown(ctx context.Context, v *vault) (err error) {
+	var passphrase []byte
+	if p.o.Told != nil {
+		passphrase = p.o.Told(v.Address)
+	}
+	if passphrase == nil && p.o.Passphrase != nil {
+		passphrase, err = p.o.Passphrase(ctx)
+	}
+	if passphrase == nil || err != nil {
+		return err
+	}
+	_, err = v.Unlock(ctx, passphrase)
+	debug.FreeOSMemory()
+	return err
 }
 
 // display makes the tree and the pages of a repository that can be read.

@@ -134,6 +134,19 @@ func (f *frame) Size(n uint64) string { return humanize.IBytes(n) }
 // Count is a number.
 func (f *frame) Count(n uint64) string { return humanize.Comma(int64(n)) }
 
+// Code is a text in which what stands between backquotes is something to type.
+func (f *frame) Code(text string) template.HTML {
+	var b strings.Builder
+	for i, part := range strings.Split(text, "`") {
+		part = template.HTMLEscapeString(part)
+		if i%2 == 1 {
+			part = "<code>" + part + "</code>"
+		}
+		b.WriteString(part)
+	}
+	return template.HTML(b.String())
+}
+
 // Plural is a number with its noun.
 func (f *frame) Plural(n uint64, one, more string) string { return plural(int(n), one, more) }
 
@@ -238,7 +251,7 @@ func sentence(s string) string {
 	if s == "" {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
 }
 
 // advice says what can be done about a failure.

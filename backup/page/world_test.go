@@ -31,7 +31,7 @@ const passphrase = "correct horse battery staple"
 // world is an agent with a page, a repository with one point, and somebody who
 // uses it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	top     string
 	source  string
 	page    *Page
@@ -43,7 +43,7 @@ type world struct {
 }
 
 // newWorld makes one whose machine may do what use says.
-func newWorld(t *testing.T, use repo.Use) *world {
+func newWorld(t testing.TB, use repo.Use) *world {
 	w := &world{t: t, top: t.TempDir()}
 	w.source = filepath.Join(w.top, "source")
 	for name, text := range map[string]string{

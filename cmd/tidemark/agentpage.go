@@ -81,5 +81,5 @@ func webPage(ctx context.Context, app *cli.App, e *agent.Engine) (*page.Page, ne
 	if err != nil {
 		return nil, nil, cli.Hint(err, "another program may have the port; set page below [agent] to another one")
 	}
-	return page.New(l, page.Options{Dir: app.Globals.CacheDir, Passphrase: e.Passphrase, Now: app.Now, Zone: app.Zone, Log: agentLog(app), Version: thisBuild().Version}), l, nil
+	return page.New(l, page.Options{Dir: app.Globals.CacheDir, Passphrase: e.Passphrase, Told: e.Unlocked.Get, Now: app.Now, Zone: app.Zone, Log: agentLog(app), Version: thisBuild().Version}), l, nil
 }

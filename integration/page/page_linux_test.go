@@ -12,10 +12,16 @@ import (
 	"github.com/tidemark-backup/tidemark/integration/chromium"
 )
 
-// TestPage goes through the page as a person does: looks at everything, with
-// axe-core beside him, and then has things done.
 func TestPage(t *testing.T) {
-	w := newWorld(t, false)
+	program := build(t)
+	t.Run("open", func(t *testing.T) { open(t, program) })
+	t.Run("sealed", func(t *testing.T) { sealed(t, program) })
+}
+
+// open goes through the page as a person does: looks at everything, with
+// axe-core beside him, and then has things done.
+func open(t *testing.T, program string) {
+	w := newWorld(t, program, false)
 	b := chromium.New(t)
 	base := w.login(b)
 	t.Run("pages", func(t *testing.T) { pages(t, w, b, base) })
@@ -225,10 +231,10 @@ func logout(t *testing.T, b *chromium.Browser, base string) {
 	}
 }
 
-// TestSealed: this machine cannot read what it backs up, until somebody has
+// sealed is on a machine that cannot read what it backs up, until somebody has
 // typed the passphrase.
-func TestSealed(t *testing.T) {
-	w := newWorld(t, true)
+func sealed(t *testing.T, program string) {
+	w := newWorld(t, program, true)
 	b := chromium.New(t)
 	base := w.login(b)
 	script := axe(t)

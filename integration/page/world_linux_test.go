@@ -28,9 +28,17 @@ type world struct {
 	tool   []string // the program and the flags of every command
 }
 
+// build builds the program.
+func build(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "tidemark")
+	(&world{t: t}).run("go", "build", "-o", program, "../../cmd/tidemark")
+	return program
+}
+
 // newWorld starts an agent whose repository this machine can read, or, sealed,
 // cannot.
-func newWorld(t *testing.T, sealed bool) *world {
+func newWorld(t *testing.T, program string, sealed bool) *world {
 	t.Helper()
 	top, err := os.MkdirTemp("/tmp", "tidemark-page-")
 	if err != nil {
@@ -38,8 +46,6 @@ func newWorld(t *testing.T, sealed bool) *world {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(top) })
 	w := &world{t: t, top: top, source: filepath.Join(top, "source")}
-	program := filepath.Join(top, "tidemark")
-	w.run("go", "build", "-o", program, "../../cmd/tidemark")
 	w.fill()
 	conf := fmt.Sprintf(`repository = %q
 cache_dir = %q
