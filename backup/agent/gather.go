@@ -31,7 +31,7 @@ func Gather(j *journal.Journal, conf *config.Config, since, now time.Time) (*rep
 				continue
 			}
 			done[p.Repository] = true
-			v, err := gatherVault(tx, p.Repository, since, now)
+			v, err := gatherVault(tx, conf, p.Repository, since, now)
 			if err != nil {
 				return err
 			}
@@ -60,10 +60,23 @@ func gatherJobs(tx *journal.Tx, in *report.Input) (map[string]*journal.Job, erro
 	return last, nil
 }
 
-func gatherVault(tx *journal.Tx, address string, since, now time.Time) (report.Vault, error) {
+func gatherVault(tx *journal.Tx, conf *config.Config, address string, since, now time.Time) (report.Vault, error) {
 	v := report.Vault{Address: address}
 	if _, err := tx.Place(address, &v.Seen); err != nil {
 		return v, err
+	}
+	for i := range conf.Maintenance {
+		m := &conf.Maintenance[i]
+		if m.Repository != address || m.Task != config.Scrub && m.Task != config.Check {
+			continue
+		}
+		progress, _, err := tx.Progress(m.Name)
+		if err != nil {
+			return v, err
+		}
+		if progress.LastPoint.After(v.Checked) {
+			v.Checked = progress.LastPoint
+		}
 	}
 	if trend := now.Add(-forecast); trend.Before(since) {
 		since = trend

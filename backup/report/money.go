@@ -13,11 +13,11 @@ func storage(in *Input) Table {
 	t := Table{
 		Title: "Storage", Empty: "No repository was looked at yet.", Note: "What is stored is counted once a day. Growth is of the time of this report.",
 		Columns: []Column{{"repository", "Repository", false}, {"points", "Points", true}, {"stored_bytes", "Stored", true}, {"growth_bytes", "Growth", true},
-			{"free_bytes", "Free", true}, {"size_bytes", "Of", true}, {"looked", "Looked at", false}},
+			{"free_bytes", "Free", true}, {"size_bytes", "Of", true}, {"looked", "Looked at", false}, {"checked", "Checked for damage", false}},
 	}
 	for i := range in.Vault {
 		v := &in.Vault[i]
-		row := []Cell{text(v.Address), number(v.Points), none("not known"), none(""), none("not known"), none(""), in.moment(v.Last)}
+		row := []Cell{text(v.Address), number(v.Points), none("not known"), none(""), none("not known"), none(""), in.moment(v.Last), in.moment(v.Checked)}
 		if s := v.Space; s != nil {
 			if s.Stored >= 0 {
 				row[2] = size(s.Stored)

@@ -44,7 +44,8 @@ type Item struct {
 type Vault struct {
 	Address string `json:"address"`
 	health.Seen
-	Samples []health.Sample `json:"samples"` // ascending
+	Checked time.Time       `json:"checked,omitzero"` // the last scrub or check by schedule
+	Samples []health.Sample `json:"samples"`          // ascending
 }
 
 // Column is one of a table.

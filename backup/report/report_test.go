@@ -48,6 +48,7 @@ func sample() *Input {
 		{Name: "never", Policy: config.Policy{Paths: []string{"/x"}, Repository: "/r"}, Progress: journal.Progress{Added: on(1, 0)}},
 	}
 	v := Vault{Address: "/r", Seen: health.Seen{First: on(1, 0), Last: on(20, 11), Points: 9, Space: &health.Space{Free: 100 << 30, Total: 500 << 30, Stored: 200 << 30}}}
+	v.Checked = on(15, 4)
 	for d := 11; d <= 20; d++ {
 		v.Samples = append(v.Samples, health.Sample{Time: on(d, 1), Space: health.Space{Free: int64(120-2*(d-10)) << 30, Total: 500 << 30, Stored: int64(180+2*(d-10)) << 30}})
 	}
@@ -64,7 +65,7 @@ func TestText(t *testing.T) {
 	for _, line := range []string{
 		"documents  /home, /srv  2026-11-20 02:00  10 h  completed     10  501 GiB  /r",
 		"never      /x           never                   none                       /r",
-		"/r               9  200 GiB  +18 GiB  100 GiB  500 GiB  2026-11-20 11:00",
+		"/r               9  200 GiB  +18 GiB  100 GiB  500 GiB  2026-11-20 11:00  2026-11-15 04:00",
 		"documents  backup    10          7              1       2          0   80.0 %     10 min   10 min   10 MiB",
 		"mail       backup     2          1              0       0          1    100 %     10 min   10 min  2.0 MiB",
 		"documents    10             8   80.0 %      2             2     100 %  ##..######",

@@ -20,9 +20,13 @@ func newAlerts(app *cli.App) *cobra.Command {
 that is there. An alert ends by itself when what it says is no longer so, or by
 "alerts close"; --all lists those, too.
 
-A backup that failed, or did not come for too long, is critical; one with
-warnings is a warning. A job that somebody cancelled is none. The exit code is 3
-if an alert is active.`,
+Critical are a backup that failed or did not come for too long, damage, a proof
+of restore that failed, files that look encrypted, points that somebody deleted,
+and immutability or grace that somebody took away. Warnings are files left out,
+shortened retention, little space, a certificate about to end, a wrong clock, a
+repository that cannot be reached or that nobody scrubs, and who cannot be
+notified. A job that somebody cancelled is none. The exit code is 3 if an alert
+is active.`,
 		Example: `  tidemark alerts
   tidemark alerts --all --json`,
 		Args: arguments(cobra.NoArgs),
@@ -42,7 +46,7 @@ if an alert is active.`,
 }
 
 func printAlerts(app *cli.App, list []journal.Alert) error {
-	rows := [][]string{{">ALERT", "SEVERITY", "POLICY", "FIRST", "LAST", ">TIMES", "WHAT"}}
+	rows := [][]string{{">ALERT", "SEVERITY", "OF", "FIRST", "LAST", ">TIMES", "WHAT"}}
 	active := false
 	for i := range list {
 		a := &list[i]
@@ -51,7 +55,7 @@ func printAlerts(app *cli.App, list []journal.Alert) error {
 		if !a.Active {
 			text += " (ended " + cli.Time(a.Ended, app.Zone) + ": " + cli.Quote(a.Note) + ")"
 		}
-		rows = append(rows, []string{strconv.FormatUint(a.ID, 10), string(a.Severity), a.Policy,
+		rows = append(rows, []string{strconv.FormatUint(a.ID, 10), string(a.Severity), alertOf(a),
 			cli.Time(a.First, app.Zone), cli.Time(a.Last, app.Zone), strconv.Itoa(a.Count), text})
 	}
 	switch {
@@ -70,6 +74,14 @@ func printAlerts(app *cli.App, list []journal.Alert) error {
 		return cli.ErrWarnings
 	}
 	return nil
+}
+
+// alertOf is what an alert is of: a policy, or a repository, a file, a name.
+func alertOf(a *journal.Alert) string {
+	if a.Policy != "" {
+		return a.Policy
+	}
+	return cli.Quote(a.Subject)
 }
 
 func newAlertsClose(app *cli.App) *cobra.Command {
