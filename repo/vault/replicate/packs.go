@@ -38,7 +38,7 @@ func (r *run) packs(ctx context.Context, sequence uint64, needs []live.Need, abs
 			continue
 		}
 		group.Go(func() error {
-			p, err := r.pack(inner, &n, again, absent, &mu)
+			p, err := r.pack(inner, &n, again, &mu)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -76,7 +76,7 @@ type part struct {
 // pack makes the frames of one pack readable, or returns which of them are to
 // be put into a container. again: the replica's collector has condemned some,
 // so that nothing that is there can be relied on.
-func (r *run) pack(ctx context.Context, n *live.Need, again bool, absent *keep.Absent, mu *sync.Mutex) (*part, error) {
+func (r *run) pack(ctx context.Context, n *live.Need, again bool, mu *sync.Mutex) (*part, error) {
 	want := frames(n)
 	if again {
 		if want = slices.DeleteFunc(want, func(i int) bool { return r.revived.has(n.Pack, i) }); len(want) == 0 {
@@ -106,7 +106,7 @@ func (r *run) pack(ctx context.Context, n *live.Need, again bool, absent *keep.A
 		return nil, fmt.Errorf("%d frames, and %d in the live set: %w", source.Head.Frames(), n.Frames, fault.Corrupt)
 	}
 	if again && whole && generation == 0 {
-		return r.besides(ctx, source, want, absent)
+		return r.besides(ctx, source, want)
 	}
 	if source.Moved != nil || again || generation > 0 {
 		return &part{head: source.Head, source: source, frames: want}, nil
@@ -138,14 +138,20 @@ func (r *run) pack(ctx context.Context, n *live.Need, again bool, absent *keep.A
 
 // besides is a part of a pack that the replica has whole, with some of its
 // frames condemned. A record of it must name all the others, too: from then on
-// what it does not name counts as gone.
-func (r *run) besides(ctx context.Context, source *place.Place, want []int, absent *keep.Absent) (*part, error) {
+// what it does not name counts as gone. Those that are condemned and not dropped
+// are among them: a point that came before the round may need one, and the
+// collector then releases it.
+func (r *run) besides(ctx context.Context, source *place.Place, want []int) (*part, error) {
 	own, err := place.Find(ctx, r.to, r.id, source.Head.ID)
 	if err != nil {
 		return nil, atReplica(err)
 	}
+	dropped, err := keep.ReadDropped(ctx, r.to, r.id)
+	if err != nil {
+		return nil, atReplica(err)
+	}
 	for i := range source.Head.Frames() {
-		if !absent.Has(source.Head.ID, i) && !slices.Contains(want, i) {
+		if !dropped.Has(source.Head.ID, i) && !slices.Contains(want, i) {
 			want = append(want, i)
 		}
 	}
