@@ -168,3 +168,21 @@ func TestDeletedWhileTimeStandsStill(t *testing.T) {
 	}
 	v.lawful()
 }
+
+// A point that was stored while the place's clock was years behind, and has its
+// receipt from a later run, does not die at once: it came after the ledger began.
+func TestAdoptedFromThePast(t *testing.T) {
+	v := newVault(t, "2026-01-01 00:00")
+	v.policy(`{"daily": {"keep": 7}}`)
+	v.days(2)
+	stored := v.now.Add(-tenYears).Unix()
+	if _, err := v.book.Admit(t.Context(), device, v.reading(), []Arrival{{Sequence: 1, ID: [32]byte{1}, Live: [32]byte{1}, Stored: stored}}); err != nil {
+		t.Fatal(err)
+	}
+	v.book.View(func(s *State) {
+		if p := s.Point(1); p.Arrival != s.First {
+			t.Errorf("it arrived at %s", stamp(p.Arrival))
+		}
+	})
+	v.lawful()
+}

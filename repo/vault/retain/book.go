@@ -131,7 +131,8 @@ func (b *Book) Admit(ctx context.Context, key ed25519.PrivateKey, r Reading, arr
 			}
 			at := v.Latest
 			if a.Stored > 0 {
-				at = min(at, max(a.Stored, trial.arrivalBefore(a.Sequence)))
+				// Not before the ledger began, if it has: the place's clock was behind.
+				at = min(at, max(a.Stored, trial.arrivalBefore(a.Sequence), trial.First))
 			}
 			at = clamp(at)
 			record := ledger.Receipt{Sequence: a.Sequence, Point: a.ID, Live: a.Live, Arrival: at, Tags: trial.Assign(at, a.Until)}
