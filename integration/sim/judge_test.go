@@ -183,11 +183,12 @@ func (w *world) confirm(ctx context.Context, a *actor, place *Place) error {
 	return err
 }
 
-// acknowledged notes what a server was promised.
-func (w *world) acknowledged(p *repo.Point, files tree, receipt ledger.Receipt, unreceipted error) {
+// acknowledged notes what a server was promised by a run. Its receipt counts from
+// when it asked for the time, and a machine may sleep before it puts that down.
+func (w *world) acknowledged(p *repo.Point, files tree, begin time.Time, receipt ledger.Receipt, unreceipted error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	kept := promise{files: maps.Clone(files), when: w.truth}
+	kept := promise{files: maps.Clone(files), when: begin}
 	if unreceipted == nil {
 		for _, t := range receipt.Tags {
 			kept.life = max(kept.life, time.Duration(t.Expiry-receipt.Arrival)*time.Second)

@@ -96,6 +96,7 @@ func (v *server) backup(ctx context.Context, a *actor) error {
 // pass is one go at a point.
 func (v *server) pass(ctx context.Context, r *repo.Repository, l repo.Local) (placed map[string]table.Extent, err error) {
 	v.runs++
+	begin := v.truth
 	now := v.now().Add(v.ahead).Add(time.Duration(v.runs) * time.Microsecond)
 	w, err := r.NewWriter(ctx, l, repo.WriterOptions{Workers: 1, Uploaders: 1, PackSize: packSize, FrameSize: frameSize, Now: now})
 	if err != nil {
@@ -139,7 +140,7 @@ func (v *server) pass(ctx context.Context, r *repo.Repository, l repo.Local) (pl
 		return nil, err
 	}
 	receipt, err := w.Receipt()
-	v.acknowledged(p, v.files, receipt, err)
+	v.acknowledged(p, v.files, begin, receipt, err)
 	return placed, nil
 }
 

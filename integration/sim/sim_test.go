@@ -3,6 +3,7 @@ package sim
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
+	"github.com/tidemark-backup/tidemark/repo/vault/store"
 )
 
 // Variables that make this program do something else than all seeds.
@@ -170,6 +174,9 @@ func replay(t *testing.T, text string) {
 	}
 	w, problem := newLab(t).run(seed, mutant{}, true)
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("tidemark-seed-%d", seed))
+	if problem != nil {
+		w.trace = append(w.trace, w.ledgers()...)
+	}
 	if err := os.WriteFile(path, []byte(strings.Join(w.trace, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +184,29 @@ func replay(t *testing.T, text string) {
 	if problem != nil {
 		t.Error(problem)
 	}
+}
+
+// ledgers tells what the ledgers of vault and replica say.
+func (w *world) ledgers() []string {
+	out := []string{fmt.Sprintf("the time is %v", w.truth)}
+	for name, place := range map[string]*Place{"vault": w.primary, "replica": w.replica} {
+		for n := uint64(1); ; n++ {
+			b, err := store.ReadAll(context.Background(), place.Mem(), ledger.Name(n), maxObject)
+			if err != nil {
+				break
+			}
+			e, err := ledger.Parse(b)
+			if err != nil {
+				out = append(out, fmt.Sprintf("%s: entry %d: %v", name, n, err))
+				continue
+			}
+			out = append(out, fmt.Sprintf("%s: entry %d by %v at %v", name, n, e.Signer, time.Unix(e.Time, 0).UTC()))
+			for _, r := range e.Records {
+				out = append(out, fmt.Sprintf("%s:   %T %+v", name, r, r))
+			}
+		}
+	}
+	return out
 }
 
 // A seed tells the same history each time.

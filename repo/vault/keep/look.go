@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/vault/ledger"
@@ -62,6 +63,8 @@ type erasure struct {
 // decided.
 type view struct {
 	now     int64
+	asked   int64            // when, by the machine's clock
+	machine func() time.Time // that clock
 	verdict retain.Verdict
 	expire  []ledger.Removed
 	why     map[uint64]string
@@ -100,9 +103,14 @@ type view struct {
 // than a day after now was so while a clock ran ahead, and would stay fresh until
 // time catches up: it counts as old. The waits spare writers a pass; nothing
 // that a point needs rests on them.
-func old(o stored, age, now int64) bool { return o.modified+age <= now || ahead(o, now) }
+func (v *view) old(o stored, age int64) bool { return o.modified+age <= v.now || v.ahead(o) }
 
-func ahead(o stored, now int64) bool { return o.modified > now+day }
+// ahead reckons with a collector that slept since it asked for the time: what was
+// stored meanwhile is young, and a claim among it is of a run that goes on.
+func (v *view) ahead(o stored) bool {
+	slept := max(0, v.machine().Unix()-v.asked)
+	return o.modified > v.now+slept+day
+}
 
 func storedOf(o store.Object) stored { return stored{o.Size, o.Modified.Unix()} }
 
@@ -129,7 +137,7 @@ func (c *collector) readListedClaims(ctx context.Context, v *view) (roots []live
 		if err != nil {
 			return nil, false, fmt.Errorf("list intents: %w", err)
 		}
-		if old(storedOf(o), claimLife, v.now) && !v.verdict.Suspended {
+		if v.old(storedOf(o), claimLife) && !v.verdict.Suspended {
 			v.fallen = append(v.fallen, Deletion{Name: o.Name, Bytes: o.Size, Why: "a claim of a run that never ended"})
 			continue
 		}
@@ -244,8 +252,9 @@ func (c *collector) look(ctx context.Context) (*view, error) {
 	}
 	c.reading = reading
 	v := &view{
-		listed: map[string]bool{},
-		why:    map[uint64]string{}, said: map[uint64]retain.Round{}, packs: map[pack.ID]stored{}, moved: map[pack.ID][]record{},
+		machine: c.o.Machine,
+		listed:  map[string]bool{},
+		why:     map[uint64]string{}, said: map[uint64]retain.Round{}, packs: map[pack.ID]stored{}, moved: map[pack.ID][]record{},
 		containers: map[pack.ID]stored{}, beside: map[pack.ID][]Deletion{}, pages: map[live.Hash]stored{}, moving: map[pack.ID]int64{},
 	}
 	// A round that is finished must have been condemned before intents are
@@ -259,7 +268,7 @@ func (c *collector) look(ctx context.Context) (*view, error) {
 			v.moving[m.Pack] = m.At
 		}
 	})
-	v.now = v.verdict.Now
+	v.now, v.asked = v.verdict.Now, reading.Machine
 	if err := c.readRounds(ctx, v); err != nil {
 		return nil, err
 	}
@@ -284,7 +293,7 @@ func (c *collector) fall(ctx context.Context, v *view) error {
 	if c.o.DryRun {
 		return nil
 	}
-	first := view{listed: map[string]bool{}, now: v.now, verdict: v.verdict}
+	first := view{listed: map[string]bool{}, now: v.now, asked: v.asked, machine: v.machine, verdict: v.verdict}
 	if _, err := c.readClaims(ctx, &first); err != nil {
 		return err
 	}

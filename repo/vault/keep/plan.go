@@ -348,7 +348,7 @@ func (v *view) deletions(p *Plan) {
 // and that is lost stays: who looks for damage tells of it.
 func (v *view) orphaned(id pack.ID, o Deletion) bool {
 	_, there := v.packs[id]
-	if there || !strings.HasPrefix(o.Name, parityPrefix) || !old(stored{modified: o.stored}, fresh, v.now) {
+	if there || !strings.HasPrefix(o.Name, parityPrefix) || !v.old(stored{modified: o.stored}, fresh) {
 		return false
 	}
 	return v.settled(id) || len(v.moved[id]) == 0 && !v.needsBeyond(id, 0)
@@ -366,12 +366,12 @@ func (v *view) condemn(p *Plan) {
 		}
 	}
 	for id, o := range v.containers {
-		if !v.namesContainer(id) && !v.absent.Has(id, 0) && old(o, fresh, v.now) {
+		if !v.namesContainer(id) && !v.absent.Has(id, 0) && v.old(o, fresh) {
 			r.Frames = append(r.Frames, allOf(id, 1))
 		}
 	}
 	for h, o := range v.pages {
-		if !v.claims.pages[h] && !v.absent.pages[h] && old(o, fresh, v.now) {
+		if !v.claims.pages[h] && !v.absent.pages[h] && v.old(o, fresh) {
 			r.Pages = append(r.Pages, h)
 		}
 	}
@@ -416,7 +416,7 @@ func (v *view) condemnPack(r *Round, id pack.ID, o stored) {
 	if n == 0 {
 		// It may be of a run under way: nobody can tell until it is old. Were it
 		// condemned now, that run would have to send it again.
-		if old(o, fresh, v.now) {
+		if v.old(o, fresh) {
 			r.Frames = append(r.Frames, allOf(id, max(1, len(v.absent.frames[id]))))
 		}
 		return
@@ -438,11 +438,11 @@ func (v *view) condemnPack(r *Round, id pack.ID, o stored) {
 // oldFold says whether nobody can be about to read what a fold stands for. Of
 // one that was stored while a clock ran ahead the ledger tells.
 func (v *view) oldFold(o stored, round uint64) bool {
-	if ahead(o, v.now) {
+	if v.ahead(o) {
 		said, ok := v.said[round]
 		return ok && said.Dropped >= 0 && said.Dropped+foldAfter+foldLife <= v.now
 	}
-	return old(o, foldLife, v.now)
+	return v.old(o, foldLife)
 }
 
 // fold decides whether rounds are folded, and which.

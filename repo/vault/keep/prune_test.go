@@ -10,6 +10,7 @@ import (
 	"github.com/tidemark-backup/tidemark/repo/vault/live"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 	"github.com/tidemark-backup/tidemark/repo/vault/place"
+	"github.com/tidemark-backup/tidemark/repo/vault/store/mem"
 )
 
 // Garbage is gone after three collections with a day between: of runs that were
@@ -233,5 +234,38 @@ func (w *world) fold2(t *testing.T) {
 		if i > 60 {
 			t.Fatal("nothing was folded")
 		}
+	}
+}
+
+// A collector that sleeps for days, and wakes up with what it read of the clock,
+// takes claims and packs that came meanwhile for young ones and not for some of a
+// clock that was ahead.
+func TestCollectorThatSlept(t *testing.T) {
+	w := newWorld(t)
+	w.write(1, 2)
+	written, err := live.Write(t.Context(), w.store, live.NewSet(), live.WriteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim := &keep.Intent{Repository: repository, Run: 7, Number: 1, Live: written.Root}
+	once := false
+	w.store.SetHook(func(op mem.Op) (before, after error) {
+		if op.Verb != mem.List || op.Name != "intents/" || once {
+			return nil, nil
+		}
+		once = true
+		w.sleep(3 * day)
+		if _, err := w.writer(w.store, 50).putPack([]int{30, 31}); err != nil {
+			t.Error(err)
+		}
+		return w.store.Put(t.Context(), claim.Name(), claim.Marshal()), nil
+	})
+	p := w.prune(keep.Options{})
+	w.store.SetHook(nil)
+	if names := w.names("intents/"); !once || !slices.Equal(names, []string{claim.Name()}) {
+		t.Errorf("claims: %v", names)
+	}
+	if p.Condemn.Round != 0 {
+		t.Errorf("a pack that was stored just now is condemned: %+v", p)
 	}
 }
