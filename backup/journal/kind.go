@@ -50,7 +50,7 @@ var rules = map[Kind]rule{
 	BackupFailed:        {SeverityCritical, false, "Backup failed", "`tidemark jobs` has the error, and `tidemark backup now POLICY` tries again"},
 	BackupWarnings:      {SeverityWarning, false, "Backup with warnings", "`tidemark jobs show JOB` names each file, and why"},
 	Silent:              {SeverityCritical, false, "No recovery point for too long", "see in `tidemark status` and `tidemark jobs` why no job ran or none succeeded"},
-	RestoreFailed:       {SeverityCritical, false, "Restore failed", "`tidemark jobs` has the error"},
+	RestoreFailed:       {SeverityCritical, false, "Restore failed", "see the error, mend its cause, and restore again"},
 	Configuration:       {SeverityWarning, false, "The configuration cannot be read", "mend the line that it names; until then the configuration before holds"},
 	Unreachable:         {SeverityWarning, false, "The repository cannot be looked at", "see whether it is mounted, and `tidemark doctor`"},
 	Damage:              {SeverityCritical, false, "Damaged data", "`tidemark repair` heals what can be healed and names the files that cannot; keep the place as it is until then"},

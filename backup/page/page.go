@@ -56,6 +56,9 @@ type Options struct {
 	Zone       *time.Location
 	Log        *slog.Logger
 	Version    string
+
+	// Restored hears how a restore ended that nobody cancelled. nil: nobody does.
+	Restored func(what string, failure error)
 }
 
 // Page is the server of the page.
@@ -95,7 +98,7 @@ func New(l net.Listener, o Options) *Page {
 	p.assets = loadAssets()
 	p.doors.init(o.Now)
 	p.vaults.init(p)
-	p.restores.init(o.Now, o.Log)
+	p.restores.init(o)
 	return p
 }
 

@@ -107,6 +107,27 @@ func TestRestoreInPlace(t *testing.T) {
 	}
 }
 
+// TestRestoreTells: how a restore ended is told to who wants to know.
+func TestRestoreTells(t *testing.T) {
+	w := newWorld(t, repo.Unattended)
+	told := make(chan error, 2)
+	w.page.restores.told = func(what string, err error) {
+		if !strings.HasSuffix(what, "letter.txt") {
+			t.Errorf("told of %q", what)
+		}
+		told <- err
+	}
+	w.write("in-the-way", "a file")
+	form := url.Values{"in": {w.page.base + w.folder()}, "escaped": {"letter.txt"}, "where": {"folder"}, "to": {filepath.Join(w.top, "in-the-way", "sub")}, "conflict": {"copy"}}
+	if s := w.restored(form); s.State != "failed" || <-told == nil {
+		t.Errorf("%+v", s)
+	}
+	form.Set("to", filepath.Join(w.top, "free"))
+	if s := w.restored(form); s.Error != "" || <-told != nil {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestRestoreDeleted: what is chosen among deleted files comes from the point
 // that had it last.
 func TestRestoreDeleted(t *testing.T) {

@@ -25,6 +25,7 @@ const (
 type restores struct {
 	now  func() time.Time
 	log  *slog.Logger
+	told func(what string, failure error)
 	work sync.WaitGroup
 
 	mu   sync.Mutex
@@ -80,7 +81,12 @@ type restoreState struct {
 	Error      string
 }
 
-func (r *restores) init(now func() time.Time, log *slog.Logger) { r.now, r.log = now, log }
+func (r *restores) init(o Options) {
+	r.now, r.log, r.told = o.Now, o.Log, o.Restored
+	if r.told == nil {
+		r.told = func(string, error) {}
+	}
+}
 
 // begin starts a restore on a repository, which done gives back.
 func (r *restores) begin(t *restoration, v *vault, done func()) error {
@@ -111,6 +117,9 @@ func (r *restores) begin(t *restoration, v *vault, done func()) error {
 		err := t.run(ctx, v)
 		t.end(err, r.now())
 		r.log.Info("restore ends", "restore", t.ID, "error", err)
+		if !errors.Is(err, context.Canceled) {
+			r.told(t.what(), err)
+		}
 	})
 	return nil
 }

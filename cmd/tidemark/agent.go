@@ -97,7 +97,7 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 	o := agent.Options{Journal: j, Run: e.Run, Now: app.Now, Zone: app.Zone, Log: log, Version: thisBuild().Version, Host: hostOf(), Look: e.Look, Power: power.Read}
 	e.Unlocked = &agent.Unlocked{}
 	o.Unlocked, o.Verify, o.Keep = e.Unlocked, e.Verify, (&keeper{app: app, log: log}).keep
-	web, door, err := webPage(ctx, app, e)
+	web, door, err := webPage(ctx, app, e, restored(j, app.Now, log))
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -119,6 +119,22 @@ func runAgent(ctx context.Context, app *cli.App) (err error) {
 		group.Go(func() error { return web.Serve(ctx, a) })
 	}
 	return group.Wait()
+}
+
+// restored makes an alert of a restore that failed, which ends with the next one
+// that does not.
+func restored(j *journal.Journal, now func() time.Time, log *slog.Logger) func(what string, failure error) {
+	return func(what string, failure error) {
+		err := j.Update(func(tx *journal.Tx) error {
+			if failure == nil {
+				return tx.Resolve(journal.RestoreFailed, "", "a later restore was done", now())
+			}
+			return tx.Raise(journal.Alert{Severity: journal.SeverityCritical, Kind: journal.RestoreFailed, Text: fmt.Sprintf("restore of %s: %v", what, failure)}, now())
+		})
+		if err != nil {
+			log.Error("an alert is not written down", "error", err)
+		}
+	}
 }
 
 // reloadOnHangup reads the configuration at each SIGHUP.

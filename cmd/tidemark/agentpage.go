@@ -72,7 +72,7 @@ func openPage(ctx context.Context, app *cli.App, url string) error {
 
 // webPage is the page of the agent that the configuration asks for, nil for
 // none. Its listener is closed by Serve, or by who does not come to that.
-func webPage(ctx context.Context, app *cli.App, e *agent.Engine) (*page.Page, net.Listener, error) {
+func webPage(ctx context.Context, app *cli.App, e *agent.Engine, restored func(string, error)) (*page.Page, net.Listener, error) {
 	address := app.Globals.Config.Agent.Page
 	if address == "" {
 		return nil, nil, nil
@@ -81,5 +81,5 @@ func webPage(ctx context.Context, app *cli.App, e *agent.Engine) (*page.Page, ne
 	if err != nil {
 		return nil, nil, cli.Hint(err, "another program may have the port; set page below [agent] to another one")
 	}
-	return page.New(l, page.Options{Dir: app.Globals.CacheDir, Passphrase: e.Passphrase, Told: e.Unlocked.Get, Now: app.Now, Zone: app.Zone, Log: agentLog(app), Version: thisBuild().Version}), l, nil
+	return page.New(l, page.Options{Dir: app.Globals.CacheDir, Passphrase: e.Passphrase, Told: e.Unlocked.Get, Now: app.Now, Zone: app.Zone, Log: agentLog(app), Version: thisBuild().Version, Restored: restored}), l, nil
 }
