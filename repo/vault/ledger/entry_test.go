@@ -82,6 +82,8 @@ func genRecord() *rapid.Generator[Record] {
 			r = Collected{rapid.Uint64().Draw(t, "entry"), rapid.Uint64().Draw(t, "run"), rapid.Uint64().Draw(t, "round")}
 		case KindExtended:
 			r = Extended{sequence(), at()}
+		case KindStanding:
+			r = Standing{}
 		default:
 			r = Unknown{Type: Kind(rapid.IntRange(50, 127).Draw(t, "kind")), Payload: rapid.SliceOf(rapid.Byte()).Draw(t, "payload")}
 		}

@@ -31,6 +31,7 @@ const (
 	KindCompacted Kind = 12
 	KindCollected Kind = 13
 	KindExtended  Kind = 14
+	KindStanding  Kind = 15
 
 	Critical Kind = 0x80
 )
@@ -38,7 +39,7 @@ const (
 // String names the kind as users see it.
 func (k Kind) String() string {
 	names := [...]string{"", "receipt", "retag", "deleted", "undeleted", "removed", "hold", "release", "policy", "clock",
-		"condemned", "dropped", "compacted", "collected", "extended"}
+		"condemned", "dropped", "compacted", "collected", "extended", "standing"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -207,6 +208,11 @@ type Extended struct {
 	Until    int64
 }
 
+// Standing says that the vault's time stands still, as the place's clock is behind:
+// what receipts and deletions behind it in the entry count from then on is longer
+// by what time makes up with the next entry that goes on.
+type Standing struct{}
+
 // Unknown is a record of a later version.
 type Unknown struct {
 	Type    Kind
@@ -254,6 +260,9 @@ func (Collected) Kind() Kind { return KindCollected }
 
 // Kind implements Record.
 func (Extended) Kind() Kind { return KindExtended }
+
+// Kind implements Record.
+func (Standing) Kind() Kind { return KindStanding }
 
 // Kind implements Record.
 func (u Unknown) Kind() Kind { return u.Type }
@@ -316,6 +325,7 @@ func (r Compacted) append(b []byte) []byte {
 
 func (r Collected) append(b []byte) []byte { return u64(u64(u64(b, r.Entry), r.Run), r.Round) }
 
+func (Standing) append(b []byte) []byte   { return b }
 func (r Extended) append(b []byte) []byte { return u64(u64(b, r.Sequence), uint64(r.Until)) }
 
 func (u Unknown) append(b []byte) []byte { return append(b, u.Payload...) }
@@ -476,6 +486,8 @@ func (p *payload) record(kind Kind) Record {
 		return Collected{p.u64(), p.u64(), p.u64()}
 	case KindExtended:
 		return Extended{p.sequence(), p.time()}
+	case KindStanding:
+		return Standing{}
 	}
 	return nil
 }

@@ -145,10 +145,7 @@ func (r *run) tags(n uint64, id point.ID, replica *retain.State, arrival int64) 
 	var tags []ledger.Tag
 	switch p := r.source.Point(n); {
 	case p != nil && p.ID == id:
-		tags = slices.Clone(p.Tags)
-		if p.Extended > 0 && len(tags) > 0 {
-			tags = append(tags, ledger.Tag{Tier: ledger.Others, Expiry: p.Extended})
-		}
+		tags = p.Lives()
 	case p == nil && r.source.Policy != nil:
 		tags = r.source.Assign(arrival, 0) // its receipt is still to come
 	}

@@ -186,3 +186,70 @@ func TestAdoptedFromThePast(t *testing.T) {
 	})
 	v.lawful()
 }
+
+// While the place's clock is years behind, the vault's time stands still. What
+// comes then, or is deleted, lives as long from then on as at any other time, also
+// once the clock is right and time has made up for weeks at once; and not longer.
+func TestTimeThatStoodStill(t *testing.T) {
+	for _, again := range []bool{false, true} { // opened anew in between
+		v := newVault(t, "2026-01-01 00:00")
+		v.policy(`{"daily": {"keep": 7}, "others_days": 3}`)
+		v.arrive()
+		v.days(1)
+		v.arrive()
+		v.pass(20 * oneDay)
+		right := v.now
+		v.now, v.machine = right.Add(-tenYears), tenYears
+		early, other := v.arrive(), v.arrive()
+		if err := v.delete(1); err != nil {
+			t.Fatal(err)
+		}
+		if j := v.judge(); !j.Suspended {
+			t.Fatalf("%+v", j)
+		}
+		v.now, v.machine = right, 0
+		v.confirm()
+		v.arrive() // or the newest is kept for that
+		if again {
+			v.reopen()
+		}
+		v.pass(3*oneDay - time.Hour)
+		v.prune()
+		if !v.kept(early) || !v.kept(other) {
+			t.Errorf("points that came while time stood still are gone: %v", v.shown())
+		}
+		v.pass(11 * oneDay)
+		v.prune()
+		if v.kept(other) || !v.kept(1) {
+			t.Errorf("14 days later the other is kept: %v, the deleted one: %v", v.kept(other), v.kept(1))
+		}
+		v.pass(2 * time.Hour)
+		v.prune()
+		if v.kept(1) {
+			t.Error("the deleted point is kept beyond its 14 days")
+		}
+		v.lawful()
+	}
+}
+
+// Who is a few seconds behind the last entry finds no time that stands still.
+func TestClocksOfOneMinute(t *testing.T) {
+	v := newVault(t, "2026-01-01 00:00")
+	v.policy(`{"daily": {"keep": 7}}`)
+	v.arrive()
+	v.pass(-30 * time.Second)
+	v.arrive()
+	v.book.View(func(s *State) {
+		if len(s.still) > 0 {
+			t.Errorf("points %v stand still", s.still)
+		}
+	})
+	v.pass(-time.Hour)
+	n := v.arrive()
+	v.book.View(func(s *State) {
+		if len(s.still) != 1 || s.still[0] != n {
+			t.Errorf("points %v stand still", s.still)
+		}
+	})
+	v.lawful()
+}

@@ -91,6 +91,8 @@ func (b *Book) Append(ctx context.Context, key ed25519.PrivateKey, r Reading, pl
 		records, err := plan(b.state, v)
 		if ledger.SetsClock(records) {
 			v.Now = b.state.confirmedTime(r)
+		} else if b.state.stands(r, records) {
+			records = slices.Insert(records, 0, ledger.Record(ledger.Standing{}))
 		}
 		return v.Now, records, err
 	})

@@ -194,6 +194,7 @@ func (s *State) clone() *State {
 		c.points[n] = &q
 	}
 	c.order, c.removed, c.Faults = slices.Clone(s.order), slices.Clone(s.removed), slices.Clone(s.Faults)
+	c.still = slices.Clone(s.still)
 	c.removedAt, c.taken, c.moving = maps.Clone(s.removedAt), maps.Clone(s.taken), maps.Clone(s.moving)
 	c.rounds = make(map[uint64]*Round, len(s.rounds))
 	for n, r := range s.rounds {

@@ -11,10 +11,14 @@ import (
 // say is not done, and noted in Faults.
 func (s *State) Fold(e *ledger.Entry) {
 	s.init()
+	before := s.Head
 	s.checkTime(e)
 	// An unlawful time has been noted; going on with it keeps the chain's
 	// order, and whoever decides on it sees the fault.
 	s.Head = e.Head()
+	if before.Number > 0 && e.Time != before.Time {
+		s.goOn(e.Time - before.Time)
+	}
 	f := &folding{State: s, entry: e}
 	for _, r := range e.Records {
 		f.record(r)
@@ -35,6 +39,7 @@ type folding struct {
 	entry  *ledger.Entry
 	before *Policy // in force before this entry's policy
 	edits  bool    // a policy stands before in this entry
+	stands bool    // so does that time stands still
 }
 
 func (f *folding) record(r ledger.Record) {
@@ -67,6 +72,8 @@ func (f *folding) record(r ledger.Record) {
 		f.policy(r)
 	case ledger.Clock:
 		f.confirmed = &r
+	case ledger.Standing:
+		f.stands = true
 	default:
 		f.collection(r)
 	}
@@ -118,6 +125,7 @@ func (f *folding) receipt(r ledger.Receipt) {
 	p := &Point{Sequence: r.Sequence, ID: r.Point, Live: r.Live, Arrival: r.Arrival, Entry: f.entry.Number, Tags: r.Tags}
 	f.succeed(p)
 	f.points[p.Sequence] = p
+	f.stand(p)
 	i, _ := slices.BinarySearch(f.order, p.Sequence)
 	f.order = slices.Insert(f.order, i, p.Sequence)
 	f.highest = max(f.highest, p.Sequence)
@@ -193,6 +201,7 @@ func (f *folding) deleted(r ledger.Deleted) {
 		return
 	}
 	p.Deleted = &Deletion{r.Why, f.entry.Time, r.GoneAfter}
+	f.stand(p)
 }
 
 // mayDelete says why a deletion is unlawful, "" if it is not.

@@ -17,8 +17,27 @@ func endOf(tags []ledger.Tag) int64 {
 	return end
 }
 
+// Lives returns the point's tags as they end by now: those that were given to it,
+// and one for what became of them since.
+func (p *Point) Lives() []ledger.Tag {
+	tags := slices.Clone(p.Tags)
+	for i := range tags {
+		tags[i].Expiry = clamp(tags[i].Expiry + p.Stood)
+	}
+	if p.Extended > 0 && len(tags) > 0 {
+		tags = append(tags, ledger.Tag{Tier: ledger.Others, Expiry: p.Extended})
+	}
+	return tags
+}
+
 // end returns when the point's life ends by itself.
-func (p *Point) end() int64 { return max(endOf(p.Tags), p.Extended) }
+func (p *Point) end() int64 {
+	end := endOf(p.Tags)
+	if end > 0 {
+		end = clamp(end + p.Stood)
+	}
+	return max(end, p.Extended)
+}
 
 // protected returns what keeps a point alive whatever its tags say, "" if
 // nothing does.
@@ -62,7 +81,9 @@ func (s *State) protectedFrom() uint64 {
 }
 
 // over says whether a point's life is over at that time.
-func (s *State) over(p *Point, now int64) bool { return s.protected(p) == "" && p.end() <= now }
+func (s *State) over(p *Point, now int64) bool {
+	return s.protected(p) == "" && p.end()+s.standing(p, now) <= now
+}
 
 // Action is what is due for a point.
 type Action uint8
@@ -101,12 +122,12 @@ func (s *State) Plan(v Verdict) []Decision {
 func (s *State) decide(p *Point, v Verdict) Decision {
 	d := Decision{Point: p}
 	if p.Deleted != nil {
-		d.Action, d.Ends = Grace, p.Deleted.GoneAfter
+		d.Action, d.Ends = Grace, p.Deleted.GoneAfter+s.standing(p, v.Now)
 		d.Why = "deleted by hand"
 		if p.Deleted.Why == ledger.ByPolicy {
 			d.Why = "cut by a policy"
 		}
-		if p.Deleted.GoneAfter <= v.Now && !v.Suspended {
+		if d.Ends <= v.Now && !v.Suspended {
 			d.Action = Erase
 		}
 		return d
@@ -117,8 +138,8 @@ func (s *State) decide(p *Point, v Verdict) Decision {
 		}
 		return d
 	}
-	d.Ends, d.Why = p.end(), tagWords(p.Tags)
-	if p.Extended > endOf(p.Tags) {
+	d.Ends, d.Why = p.end()+s.standing(p, v.Now), tagWords(p.Tags)
+	if p.Extended > endOf(p.Tags)+p.Stood {
 		d.Why = "was the newest for long"
 	}
 	if d.Ends <= v.Now && !v.Suspended {

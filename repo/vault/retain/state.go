@@ -45,6 +45,9 @@ type Point struct {
 	Held     bool
 	Reason   string    // of the hold
 	Deleted  *Deletion // nil: it is shown
+	// Stood is by how much tags end later, in seconds: the vault's time stood still
+	// when the point arrived, and then made up for that.
+	Stood int64
 	// Extended is until when it lives because its tags had run out when it
 	// ceased to be the newest; 0: they had not.
 	Extended int64
@@ -111,7 +114,8 @@ type State struct {
 	stepped   int
 	confirmed *ledger.Clock
 	taken     map[slot]bool
-	newest    uint64 // see protectedFrom; 0: to be found anew
+	newest    uint64   // see protectedFrom; 0: to be found anew
+	still     []uint64 // sequences of points that came, or were deleted, while time stands still
 }
 
 type slot struct {
