@@ -56,10 +56,19 @@ func bury(t testing.TB, s store.Store, repository [16]byte, name string) {
 	if err != nil {
 		t.Error(err)
 	}
+	// The ledger's time is ahead of the place's clock from here on, and so stands
+	// still until the next clock record: the time of grace is longer by that.
 	now.Place = gone
+	_, err = b.Append(t.Context(), key, now, func(*retain.State, retain.Verdict) ([]ledger.Record, error) {
+		return []ledger.Record{ledger.Clock{Place: gone, Machine: now.Machine}}, nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	b.View(func(s *retain.State) { now.Place = s.Point(n).Deleted.GoneAfter })
 	_, err = b.Append(t.Context(), key, now, func(s *retain.State, v retain.Verdict) ([]ledger.Record, error) {
 		p := s.Point(n)
-		return []ledger.Record{ledger.Clock{Place: gone, Machine: now.Machine}, ledger.Removed{Sequence: n, Point: p.ID, Live: p.Live, Why: ledger.WasDeleted}}, nil
+		return []ledger.Record{ledger.Clock{Place: now.Place, Machine: now.Machine}, ledger.Removed{Sequence: n, Point: p.ID, Live: p.Live, Why: ledger.WasDeleted}}, nil
 	})
 	if err != nil {
 		t.Error(err)
