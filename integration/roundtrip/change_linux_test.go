@@ -96,10 +96,14 @@ func (c *changer) act() {
 		func(path string) error { return os.Rename(path, c.fresh()) },
 		func(path string) error { return os.Rename(path, c.draw(isAny)) },
 		func(path string) error { return c.replace(path) },
-		func(path string) error { return unix.Chmod(path, uint32(c.n*37)&0o7777|0o700) },
+		// Never through a link: it may lead to a file of this host.
+		func(path string) error {
+			return unix.Fchmodat(unix.AT_FDCWD, path, uint32(c.n*37)&0o7777|0o700, unix.AT_SYMLINK_NOFOLLOW)
+		},
 		func(path string) error { return os.Lchown(path, c.n%3*1000, c.n%2*1000) },
 		func(path string) error {
-			return os.Chtimes(path, time.Time{}, time.Unix(int64(c.n)*1000, int64(c.n)))
+			times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: int64(c.n) * 1000, Nsec: int64(c.n)}}
+			return unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW)
 		},
 		func(path string) error {
 			return unix.Lsetxattr(path, "trusted.changed", fmt.Append(nil, c.n), 0)
