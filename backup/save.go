@@ -50,11 +50,7 @@ func (s *saver) begin() error {
 	p := r.repo.PageParams()
 	s.incomplete = make(map[string]bool)
 	if r.repo.CanRead() { // a machine that opens nothing remembers no names
-		key := r.repo.PageKey()
-		var err error
-		if s.names, err = history.NewRecorder(r.local.Names(), key[:]); err != nil {
-			return err
-		}
+		s.names = history.NewRecorder(r.local.Names(), r.repo.NamesKey())
 	}
 	s.sink = r.writer.Pages(func(id chunk.ID, page []byte) error {
 		r.copies.used[id] = true

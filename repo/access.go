@@ -38,10 +38,6 @@ type Device struct {
 	Key    ed25519.PrivateKey
 }
 
-// Proofs returns the folder in which the machine keeps its reports of proofs of
-// restore.
-func (l Local) Proofs() string { return filepath.Join(l.Dir, "proofs") }
-
 // Local is a folder in which a machine keeps what belongs to one repository:
 // keys (access, device), the index, the copies of the last tables. All but
 // device can be lost without harm.
@@ -88,6 +84,10 @@ func (r *Repository) Local(dir string) Local {
 
 // Names returns the file in which the machine remembers the names in pages.
 func (l Local) Names() string { return filepath.Join(l.Dir, "names") }
+
+// Proofs returns the folder in which the machine keeps its reports of proofs of
+// restore.
+func (l Local) Proofs() string { return filepath.Join(l.Dir, "proofs") }
 
 const (
 	magicAccess = "tidmACC\x01"

@@ -39,11 +39,11 @@ type pointCache struct {
 }
 
 // cacheKey is that of the file, which only those have who can open points.
-func (r *Repository) cacheKey() seal.Key { return r.LocalKey("points") }
+func (r *Repository) cacheKey() seal.Key { return r.keys.OfReaders(&r.private[0], "points") }
 
-// LocalKey returns the key of something that this machine keeps for itself of
-// what it read: label says of what. The repository must be unlocked for reading.
-func (r *Repository) LocalKey(label string) seal.Key { return r.keys.OfReaders(&r.private[0], label) }
+// NamesKey is that of the names in pages that this machine remembers, see
+// Local.Names. The repository must be unlocked for reading.
+func (r *Repository) NamesKey() seal.Key { return r.keys.OfReaders(&r.private[0], "names") }
 
 // loadPoints returns what the file has of points that are listed and that the
 // ledger names, and whether it has others, too.

@@ -95,8 +95,7 @@ func (q *request) find(v *vault, d *searchPage) error {
 		}
 		return err
 	}
-	key := v.PageKey()
-	names, err := history.ReadNames(v.local.Names(), key[:])
+	names, err := history.ReadNames(v.local.Names(), v.NamesKey())
 	if err != nil {
 		return err
 	}

@@ -120,8 +120,7 @@ func (f *finder) each(ctx context.Context, t *table.Tree, print func(*table.Entr
 
 // all prints the versions of what matches in all points.
 func (f *finder) all(ctx context.Context, points []*repo.Point) error {
-	key := f.repo.PageKey()
-	names, err := history.ReadNames(f.repo.local.Names(), key[:])
+	names, err := history.ReadNames(f.repo.local.Names(), f.repo.NamesKey())
 	if err != nil {
 		return err
 	}

@@ -254,6 +254,8 @@ func recordText(app *cli.App, r ledger.Record) string {
 		return fmt.Sprintf("%s: the vault's says %s, the machine's %s", kind, ends(app, r.Place), ends(app, r.Machine))
 	case ledger.Compacted:
 		return fmt.Sprintf("%s: %d packs", kind, len(r.Packs))
+	case ledger.Standing:
+		return kind + ": the place's clock is behind, and the vault's time stands still"
 	case ledger.Unknown:
 		return fmt.Sprintf("%s: %d bytes", kind, len(r.Payload))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tidemark-backup/tidemark/fs/fsconform"
 	"github.com/tidemark-backup/tidemark/fs/history"
 	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
@@ -260,7 +261,7 @@ func TestFind(t *testing.T) {
 			points := p.points
 			if how != "without names" {
 				var err error
-				if names, err = history.ReadNames(path, []byte("secret")); err != nil {
+				if names, err = history.ReadNames(path, seal.Key{1}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -294,8 +295,8 @@ func TestFind(t *testing.T) {
 func TestDamagedNames(t *testing.T) {
 	p := newPast(t, 3, 10, 300)
 	path := filepath.Join(t.TempDir(), "state", "names")
-	search := func(secret string) (found, reads int) {
-		names, err := history.ReadNames(path, []byte(secret))
+	search := func(key seal.Key) (found, reads int) {
+		names, err := history.ReadNames(path, key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -313,9 +314,9 @@ func TestDamagedNames(t *testing.T) {
 		}
 		return found, reads
 	}
-	found, all := search("a")
-	for _, secret := range []string{"a", "b", "b"} {
-		if got, _ := search(secret); got != found {
+	found, all := search(seal.Key{1})
+	for _, key := range []seal.Key{{1}, {2}, {2}} {
+		if got, _ := search(key); got != found {
 			t.Errorf("%d found, not %d", got, found)
 		}
 	}
@@ -330,7 +331,7 @@ func TestDamagedNames(t *testing.T) {
 			if err := os.WriteFile(path, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got, reads := search("b"); got != found || reads != all {
+			if got, reads := search(seal.Key{2}); got != found || reads != all {
 				t.Fatalf("damaged at %d: %d found in %d pages, not %d in %d", i, got, reads, found, all)
 			}
 		}
@@ -400,7 +401,7 @@ func TestHistoryCostsWhatChanged(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "names")
 	rare := func() {
-		names, err := history.ReadNames(path, nil)
+		names, err := history.ReadNames(path, seal.Key{})
 		if err != nil {
 			t.Fatal(err)
 		}

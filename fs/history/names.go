@@ -2,10 +2,6 @@ package history
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -18,6 +14,7 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
@@ -29,10 +26,9 @@ import (
 // set of names is kept once, and for each page the number of its set. The set
 // of an upper page is that of the sets below it.
 //
-// The file is sealed with a key of the repository's, as names are as secret
-// there as content:
+// The file is sealed, as names are as secret as content; see seal.SealLocal. The
+// magic is "TMNAMES1", the content
 //
-//	magic (8), nonce (12), then sealed with AES-256-GCM:
 //	u32 number of sets; for each: u8 1 for an upper page, u32 length, content
 //	u32 number of pages; for each: page ID (16), u32 number of its set
 //
@@ -40,10 +36,9 @@ import (
 // that its key shares with the one before, uvarint of the rest, the rest; that
 // of an upper page u32 numbers of sets, each less than its own.
 type Names struct {
-	path   string
-	secret []byte
-	key    [32]byte
-	taken  []uint64 // numbers of files of Recorders
+	path  string
+	key   seal.Key
+	taken []uint64 // numbers of files of Recorders
 
 	mu    sync.Mutex
 	pages map[chunk.ID]uint32
@@ -75,13 +70,11 @@ const (
 
 // ReadNames reads the names at path, which need not be there, and what Recorders
 // left beside them. What is damaged, or of another repository, counts as not
-// there. secret is a key of the repository's.
-func ReadNames(path string, secret []byte) (*Names, error) {
-	n, err := noNames(path, secret)
-	if err != nil {
-		return nil, err
-	}
-	b, err := n.unseal(path, namesMagic, int64(maxNamesFile))
+// there. The key is one that only those have who can read points.
+func ReadNames(path string, key seal.Key) (*Names, error) {
+	n := newNames()
+	n.path, n.key = path, key
+	b, err := n.read(path, namesMagic, int64(maxNamesFile))
 	switch {
 	case err == nil:
 		if n.parse(b) != nil {
@@ -93,18 +86,6 @@ func ReadNames(path string, secret []byte) (*Names, error) {
 	if err := n.takeRecords(); err != nil {
 		return nil, fmt.Errorf("read names: %w", err)
 	}
-	return n, nil
-}
-
-// noNames returns names that know nothing yet.
-func noNames(path string, secret []byte) (*Names, error) {
-	n := newNames()
-	n.path, n.secret = path, secret
-	key, err := hkdf.Key(sha256.New, secret, nil, "tidemark names of pages", len(n.key))
-	if err != nil {
-		return nil, fmt.Errorf("derive the key of names: %w", err)
-	}
-	n.key = [32]byte(key)
 	return n, nil
 }
 
@@ -120,32 +101,8 @@ func (n *Names) clear() {
 	n.sets, n.bytes, n.fresh = nil, 0, 0
 }
 
-func (n *Names) cipher() (cipher.AEAD, error) {
-	b, err := aes.NewCipher(n.key[:])
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(b)
-}
-
-const (
-	magicSize = len(namesMagic)
-	nonceSize = 12
-)
-
-// seal seals what follows magic and nonce in b, in place, and fills in the nonce.
-func (n *Names) seal(b []byte) ([]byte, error) {
-	gcm, err := n.cipher()
-	if err != nil {
-		return nil, err
-	}
-	head := magicSize + nonceSize
-	_, _ = rand.Read(b[magicSize:head])
-	return gcm.Seal(b[:head], b[magicSize:head], b[head:], b[:magicSize]), nil
-}
-
-// unseal reads what was sealed. What is damaged is fault.Corrupt.
-func (n *Names) unseal(path, magic string, limit int64) ([]byte, error) {
+// read opens a sealed file. One that is damaged is fault.Corrupt.
+func (n *Names) read(path, magic string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -157,17 +114,8 @@ func (n *Names) unseal(path, magic string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	gcm, err := n.cipher()
-	if err != nil {
-		return nil, err
-	}
-	head := magicSize + nonceSize
-	if len(b) < head || string(b[:magicSize]) != magic {
-		return nil, fmt.Errorf("%s: of another kind: %w", path, fault.Corrupt)
-	}
-	b, err = gcm.Open(b[head:head], b[magicSize:head], b[head:], b[:magicSize])
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, fault.Corrupt)
+	if b, err = seal.OpenLocal(n.key, magic, b); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return b, nil
 }
@@ -287,8 +235,7 @@ func (n *Names) Write() error {
 }
 
 func (n *Names) write() error {
-	b := make([]byte, 0, n.bytes+5*len(n.sets)+pageBytes*len(n.pages)+64)
-	b = append(append(b, namesMagic...), make([]byte, nonceSize)...)
+	b := make([]byte, 0, n.bytes+5*len(n.sets)+pageBytes*len(n.pages)+8)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(n.sets)))
 	for _, s := range n.sets {
 		b = append(b, map[bool]byte{true: 1}[s.upper])
@@ -300,14 +247,10 @@ func (n *Names) write() error {
 		b = append(b, id[:]...)
 		b = binary.LittleEndian.AppendUint32(b, set)
 	}
-	b, err := n.seal(b)
-	if err == nil {
-		err = durable.MkdirAll(filepath.Dir(n.path), 0o700)
+	if err := durable.MkdirAll(filepath.Dir(n.path), 0o700); err != nil {
+		return err
 	}
-	if err == nil {
-		err = durable.WriteFile(n.path, b, 0o600)
-	}
-	return err
+	return durable.WriteFile(n.path, seal.SealLocal(n.key, namesMagic, b), 0o600)
 }
 
 // learn notes the set of a page, unless there is no room.

@@ -13,6 +13,7 @@ import (
 	"github.com/tidemark-backup/tidemark/platform/durable"
 	"github.com/tidemark-backup/tidemark/platform/fault"
 	"github.com/tidemark-backup/tidemark/repo/chunk"
+	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 )
 
@@ -25,7 +26,7 @@ import (
 // u8 1 for an upper page, page ID (16), u32 length, content; that of a leaf as in
 // Names, of an upper page the IDs of the pages that it names.
 type Recorder struct {
-	names *Names
+	names *Names // of its place and its key, knowing nothing
 	data  []byte
 	set   setWriter
 }
@@ -43,13 +44,9 @@ const (
 	recordHead = 1 + len(chunk.ID{}) + 4
 )
 
-// NewRecorder returns a Recorder beside the names at path, with the same secret.
-func NewRecorder(path string, secret []byte) (*Recorder, error) {
-	n, err := noNames(path, secret)
-	if err != nil {
-		return nil, err
-	}
-	return &Recorder{names: n}, nil
+// NewRecorder returns a Recorder beside the names at path, with the same key.
+func NewRecorder(path string, key seal.Key) *Recorder {
+	return &Recorder{names: &Names{path: path, key: key}}
 }
 
 // Page notes a page of a table, or of a file's extents, which have no names.
@@ -87,20 +84,15 @@ func (r *Recorder) Write() error {
 	if len(numbers) > 0 {
 		next = numbers[len(numbers)-1] + 1
 	}
-	b := append([]byte(recordMagic), make([]byte, nonceSize)...)
-	b, err = r.names.seal(append(b, r.data...))
-	if err == nil {
-		err = durable.MkdirAll(filepath.Dir(r.names.path), 0o700)
-	}
-	if err == nil {
-		err = durable.Create(r.names.record(next), b, 0o600)
+	if err = durable.MkdirAll(filepath.Dir(r.names.path), 0o700); err == nil {
+		err = durable.Create(r.names.record(next), seal.SealLocal(r.names.key, recordMagic, r.data), 0o600)
 	}
 	if errors.Is(err, fault.Exist) {
 		return nil // of another run at the same time; ours will be read
 	}
 	if err == nil && len(numbers) >= manyRecords {
 		var n *Names
-		if n, err = ReadNames(r.names.path, r.names.secret); err == nil {
+		if n, err = ReadNames(r.names.path, r.names.key); err == nil {
 			err = n.Write()
 		}
 	}
@@ -140,7 +132,7 @@ func (n *Names) takeRecords() error {
 		return err
 	}
 	for _, number := range numbers {
-		if b, err := n.unseal(n.record(number), recordMagic, 2*maxRecord); err == nil {
+		if b, err := n.read(n.record(number), recordMagic, 2*maxRecord); err == nil {
 			n.takeRecord(b)
 		}
 		n.taken = append(n.taken, number)

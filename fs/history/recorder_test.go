@@ -11,6 +11,7 @@ import (
 	"github.com/tidemark-backup/tidemark/fs/fsconform"
 	"github.com/tidemark-backup/tidemark/fs/history"
 	"github.com/tidemark-backup/tidemark/repo"
+	"github.com/tidemark-backup/tidemark/repo/seal"
 	"github.com/tidemark-backup/tidemark/repo/table"
 	"github.com/tidemark-backup/tidemark/repo/vault/pack"
 )
@@ -19,7 +20,7 @@ import (
 // however many files of records there are.
 func TestRecordedNames(t *testing.T) {
 	const points = 70
-	path, secret := filepath.Join(t.TempDir(), "state", "names"), []byte("secret")
+	path, key := filepath.Join(t.TempDir(), "state", "names"), seal.Key{1}
 	s := fsconform.NewSource()
 	files := make([]fsconform.File, 2000)
 	for i := range files {
@@ -28,10 +29,7 @@ func TestRecordedNames(t *testing.T) {
 	var all []*repo.Point
 	for n := range points {
 		files[n*13] = file(files[n*13].Path, fmt.Sprint(n), 0o644, int64(n+2))
-		r, err := history.NewRecorder(path, secret)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := history.NewRecorder(path, key)
 		s.Stored = r.Page
 		p, err := s.Add(t.Context(), time.Unix(int64(n), 0), files)
 		if err != nil {
@@ -46,8 +44,8 @@ func TestRecordedNames(t *testing.T) {
 	if err != nil || len(records) == 0 || len(records) > 65 {
 		t.Errorf("%d files of records: %v", len(records), err)
 	}
-	search := func(path string, secret []byte) (found, read int) {
-		names, err := history.ReadNames(path, secret)
+	search := func(path string, key seal.Key) (found, read int) {
+		names, err := history.ReadNames(path, key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,21 +63,21 @@ func TestRecordedNames(t *testing.T) {
 		return found, read
 	}
 	// Only pages on the way to the match, of which there are many here.
-	_, cold := search(filepath.Join(t.TempDir(), "none"), secret)
-	if found, read := search(path, secret); found != 2 || read*2 > cold {
+	_, cold := search(filepath.Join(t.TempDir(), "none"), key)
+	if found, read := search(path, key); found != 2 || read*2 > cold {
 		t.Errorf("%d found in %d pages; without names in %d", found, read, cold)
 	}
 	if records, err = filepath.Glob(path + "-*"); err != nil || len(records) != 0 {
 		t.Errorf("%d files of records are left: %v", len(records), err)
 	}
-	if found, read := search(path, secret); found != 2 || read*2 > cold {
+	if found, read := search(path, key); found != 2 || read*2 > cold {
 		t.Errorf("again: %d found in %d pages; without names in %d", found, read, cold)
 	}
 	// Records of another repository, or damaged, count as none.
 	if err := os.WriteFile(path+"-00000007", []byte("TMNAMED1 and what is no record"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if found, _ := search(path, []byte("other")); found != 2 {
+	if found, _ := search(path, seal.Key{2}); found != 2 {
 		t.Errorf("with names of another repository: %d found", found)
 	}
 	t.Logf("pages read: without names %d", cold)

@@ -253,9 +253,9 @@ func TestHistoryOfAThousandPoints(t *testing.T) {
 	}
 	path := filepath.Join(l.dir, "names")
 	for _, wanted := range []string{"first search", "document 0000777.odt", "777.odt", "*"} {
-		r, key := l.cold(), l.repo.PageKey()
+		r := l.cold()
 		t.Logf("search for %s, cold, with names: %v", wanted, measure(func() {
-			names, err := history.ReadNames(path, key[:])
+			names, err := history.ReadNames(path, r.NamesKey())
 			if err != nil {
 				t.Fatal(err)
 			}
